@@ -1,0 +1,1 @@
+//! Fast, exact sampling from PixelCNN++ models with cached activations.
