@@ -1,1 +1,5 @@
 //! Fast, exact sampling from PixelCNN++ models with cached activations.
+#![warn(missing_docs)]
+
+pub mod checkpoint;
+pub mod model;

@@ -1,0 +1,248 @@
+//! The numbers that fix a PixelCNN++: read from a model file's metadata or inferred from its
+//! tensors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The largest value accepted for any size read from a file: far above every published model, low
+/// enough that no product of two of them overflows.
+const LARGEST: usize = 1 << 16;
+
+/// Hyperparameters of a PixelCNN++ (Salimans et al. 2017, arXiv 1701.05517).
+///
+/// Serialised to JSON with the key names of the original program (`nr_resnet`, `nr_filters`,
+/// `nr_logistic_mix`); this is what model files carry under the metadata key `fastpix`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "Metadata", try_from = "Metadata")]
+pub struct Hyperparameters {
+    /// Gated resnet blocks per level on the way up (the way down has one more at half and full
+    /// resolution), at least 1.
+    pub nr_resnet: usize,
+    /// Channels of the residual stream, at least 1.
+    pub nr_filters: usize,
+    /// Logistic mixture components, at least 1.
+    pub nr_mix: usize,
+    /// Image channels: 1 or 3.
+    pub channels: usize,
+    /// Number of classes of a class-conditional model.
+    pub classes: Option<usize>,
+    /// The image size (height, width) the model was trained on, where the file says so. Any size
+    /// whose sides are multiples of 4 can be sampled.
+    pub image_size: Option<(usize, usize)>,
+}
+
+/// A set of numbers that no PixelCNN++ has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HyperparametersError {
+    /// A tensor needed to infer the hyperparameters is not there.
+    #[error("no tensor {name}: this is not a PixelCNN++")]
+    Missing {
+        /// The tensor looked for.
+        name: String,
+    },
+    /// A tensor has a shape from which nothing can be inferred.
+    #[error("tensor {name}: expected {expected}, found shape {found:?}")]
+    Shape {
+        /// The tensor's name.
+        name: String,
+        /// What its shape should be.
+        expected: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+    /// A number is out of range.
+    #[error("{name}: expected {expected}, found {found}")]
+    Range {
+        /// Which hyperparameter.
+        name: &'static str,
+        /// The accepted range.
+        expected: String,
+        /// The value found.
+        found: usize,
+    },
+}
+
+impl Hyperparameters {
+    /// Checks every range stated on the fields.
+    pub fn validate(&self) -> Result<(), HyperparametersError> {
+        let range = |name, expected: &str, found| {
+            Err(HyperparametersError::Range {
+                name,
+                expected: expected.to_owned(),
+                found,
+            })
+        };
+        for (name, found) in [
+            ("nr_resnet", self.nr_resnet),
+            ("nr_filters", self.nr_filters),
+            ("nr_logistic_mix", self.nr_mix),
+        ] {
+            if !(1..=LARGEST).contains(&found) {
+                return range(name, "1 to 65536", found);
+            }
+        }
+        if self.channels != 1 && self.channels != 3 {
+            return range("channels", "1 or 3", self.channels);
+        }
+        if let Some(classes) = self.classes
+            && !(1..=LARGEST).contains(&classes)
+        {
+            return range("classes", "1 to 65536", classes);
+        }
+        if let Some((height, width)) = self.image_size {
+            check_side("height", height)?;
+            check_side("width", width)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers per pixel that the network puts out: `10 * nr_mix` for three channels (1 logit, 3
+    /// means, 3 log-scales, 3 coefficients per mixture), `3 * nr_mix` for one.
+    pub fn params_per_pixel(&self) -> usize {
+        self.nr_mix * if self.channels == 3 { 10 } else { 3 }
+    }
+
+    /// Infers the hyperparameters from the shapes of a model's tensors under their canonical
+    /// names (`conv2d_0/V`, ...). The image size cannot be inferred and is `None`.
+    ///
+    /// # Errors
+    /// When a tensor that decides a number is missing or misshapen. Whether *all* tensors are
+    /// there and fit is checked when the weights are folded.
+    pub fn infer(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self, HyperparametersError> {
+        let weight = |layer: &str| {
+            ["V", "W"]
+                .iter()
+                .find_map(|kind| {
+                    let name = format!("{layer}/{kind}");
+                    shapes.get(&name).map(|shape| (name, shape))
+                })
+                .ok_or_else(|| HyperparametersError::Missing {
+                    name: format!("{layer}/V"),
+                })
+        };
+        let (name, shape) = weight("conv2d_0")?;
+        let &[2, 3, cin @ (2 | 4), nr_filters] = shape.as_slice() else {
+            return Err(HyperparametersError::Shape {
+                name,
+                expected: "shape [2, 3, channels + 1 (2 or 4), filters]".into(),
+                found: shape.clone(),
+            });
+        };
+        let channels = cin - 1;
+        let convs = (0..)
+            .take_while(|i| weight(&format!("conv2d_{i}")).is_ok())
+            .count();
+        if convs < 39 || (convs - 15) % 24 != 0 {
+            // The first name that a model of the next whole size would need.
+            return Err(HyperparametersError::Missing {
+                name: format!("conv2d_{convs}/V"),
+            });
+        }
+        let nr_resnet = (convs - 15) / 24;
+        let (name, shape) = weight(&format!("dense_{}", 9 * nr_resnet + 4))?;
+        let per_mix = if channels == 3 { 10 } else { 3 };
+        let nr_mix = match shape.as_slice() {
+            &[_, cout] if cout > 0 && cout % per_mix == 0 => cout / per_mix,
+            _ => {
+                return Err(HyperparametersError::Shape {
+                    name,
+                    expected: format!("shape [filters, a multiple of {per_mix}]"),
+                    found: shape.clone(),
+                });
+            }
+        };
+        let name = "conditional_weights_0/hw";
+        let classes = match shapes.get(name).map(Vec::as_slice) {
+            None => None,
+            Some(&[classes, _]) => Some(classes),
+            Some(found) => {
+                return Err(HyperparametersError::Shape {
+                    name: name.into(),
+                    expected: "shape [classes, 2 * filters]".into(),
+                    found: found.to_vec(),
+                });
+            }
+        };
+        let inferred = Self {
+            nr_resnet,
+            nr_filters,
+            nr_mix,
+            channels,
+            classes,
+            image_size: None,
+        };
+        inferred.validate()?;
+        Ok(inferred)
+    }
+}
+
+/// Checks one side of an image: a multiple of 4 between 4 and 65536.
+pub(crate) fn check_side(name: &'static str, side: usize) -> Result<(), HyperparametersError> {
+    if side == 0 || !side.is_multiple_of(4) || side > LARGEST {
+        return Err(HyperparametersError::Range {
+            name,
+            expected: "a multiple of 4 from 4 to 65536".to_owned(),
+            found: side,
+        });
+    }
+    Ok(())
+}
+
+/// The JSON form: the original program's names, 0 where a number does not apply.
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    model: String,
+    nr_resnet: usize,
+    nr_filters: usize,
+    nr_logistic_mix: usize,
+    channels: usize,
+    #[serde(default)]
+    classes: usize,
+    #[serde(default)]
+    height: usize,
+    #[serde(default)]
+    width: usize,
+}
+
+const MODEL: &str = "pixelcnn++";
+
+impl From<Hyperparameters> for Metadata {
+    fn from(hyper: Hyperparameters) -> Self {
+        let (height, width) = hyper.image_size.unwrap_or((0, 0));
+        Self {
+            model: MODEL.into(),
+            nr_resnet: hyper.nr_resnet,
+            nr_filters: hyper.nr_filters,
+            nr_logistic_mix: hyper.nr_mix,
+            channels: hyper.channels,
+            classes: hyper.classes.unwrap_or(0),
+            height,
+            width,
+        }
+    }
+}
+
+impl TryFrom<Metadata> for Hyperparameters {
+    type Error = String;
+
+    fn try_from(metadata: Metadata) -> Result<Self, String> {
+        if metadata.model != MODEL {
+            return Err(format!(
+                "model: expected {MODEL:?}, found {:?}",
+                metadata.model
+            ));
+        }
+        let hyper = Self {
+            nr_resnet: metadata.nr_resnet,
+            nr_filters: metadata.nr_filters,
+            nr_mix: metadata.nr_logistic_mix,
+            channels: metadata.channels,
+            classes: (metadata.classes > 0).then_some(metadata.classes),
+            image_size: (metadata.height > 0 || metadata.width > 0)
+                .then_some((metadata.height, metadata.width)),
+        };
+        hyper.validate().map_err(|error| error.to_string())?;
+        Ok(hyper)
+    }
+}
