@@ -2,4 +2,5 @@
 #![warn(missing_docs)]
 
 pub mod checkpoint;
+pub mod cpu;
 pub mod model;

@@ -189,13 +189,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(
-        &mut self,
-        kind: LayerKind,
-        filter: (usize, usize),
-        cin: usize,
-        cout: usize,
-    ) -> LayerId {
+    fn add(&mut self, kind: LayerKind, filter: (usize, usize), cin: usize, cout: usize) -> LayerId {
         let (index, prefix) = match kind {
             LayerKind::Conv => (0, "conv2d"),
             LayerKind::Deconv => (1, "deconv2d"),
@@ -218,8 +212,7 @@ impl Builder {
     fn block(&mut self, filter: (usize, usize), aux: usize) -> Block {
         let filters = self.filters;
         let conv_in = self.add(LayerKind::Conv, filter, 2 * filters, filters);
-        let nin =
-            (aux > 0).then(|| self.add(LayerKind::Dense, (1, 1), 2 * aux * filters, filters));
+        let nin = (aux > 0).then(|| self.add(LayerKind::Dense, (1, 1), 2 * aux * filters, filters));
         let conv_out = self.add(LayerKind::Conv, filter, 2 * filters, 2 * filters);
         let class = self
             .classes

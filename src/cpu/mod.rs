@@ -1,0 +1,7 @@
+//! CPU backend: products, vectorised epilogues, threads, and the executor that walks the plan.
+
+pub mod finish;
+pub mod isa;
+pub mod products;
+pub mod rows;
+pub mod threads;

@@ -1,0 +1,71 @@
+//! Where the rows of a product's operands and results lie in memory, and what they are made of.
+
+use half::bf16;
+
+/// A number that activations and weights are stored as. Sums are always f32.
+pub trait Element: Copy + Send + Sync + std::fmt::Debug + 'static {
+    /// The number nearest to `value` (ties to even).
+    fn from_f32(value: f32) -> Self;
+    /// The exact value.
+    fn to_f32(self) -> f32;
+    /// Channels of a segment are padded with zeros to a multiple of this.
+    const PAD: usize;
+}
+
+impl Element for f32 {
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn to_f32(self) -> f32 {
+        self
+    }
+    const PAD: usize = 1;
+}
+
+impl Element for bf16 {
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
+    }
+    // One AMX tile row: 64 bytes.
+    const PAD: usize = 32;
+}
+
+/// Addresses of a sequence of rows: row `i` starts at
+/// `base + (i / group) * group_stride + (i % group) * row_stride` (all in elements).
+///
+/// In the row phase a group is one column of the image with its batch; a group stride of two
+/// columns addresses the input of a stride-2 convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<T> {
+    /// Start of row 0.
+    pub base: *mut T,
+    /// Distance between the rows of a group.
+    pub row_stride: usize,
+    /// Rows per group, at least 1.
+    pub group: usize,
+    /// Distance between groups.
+    pub group_stride: usize,
+}
+
+impl<T> Rows<T> {
+    /// Start of row `i`.
+    ///
+    /// # Safety
+    /// Row `i` must lie in the allocation that `base` points into.
+    #[inline(always)]
+    pub unsafe fn row(&self, i: usize) -> *mut T {
+        // SAFETY: the caller vouches for the row.
+        unsafe {
+            self.base
+                .add((i / self.group) * self.group_stride + (i % self.group) * self.row_stride)
+        }
+    }
+}
+
+// SAFETY: a `Rows` is an address; whoever dereferences it vouches for exclusive or shared access.
+unsafe impl<T> Send for Rows<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Rows<T> {}
