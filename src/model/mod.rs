@@ -4,8 +4,10 @@
 
 mod hyperparameters;
 mod layers;
+mod plan;
 mod weights;
 
 pub use hyperparameters::{Hyperparameters, HyperparametersError};
 pub use layers::{Block, BlockPair, Layer, LayerId, LayerKind, Layers, Stack, StackPair};
+pub use plan::{Activation, ActivationId, Epilogue, Form, LEVELS, Phase, Plan, Step, StepId, Term};
 pub use weights::{FoldedLayer, Weights, WeightsError};
