@@ -2,6 +2,8 @@
 
 pub mod finish;
 pub mod isa;
+mod lanes;
+pub mod peak;
 pub mod products;
 pub mod rows;
 pub mod threads;
