@@ -16,10 +16,10 @@ struct Multiply<const CHAINS: usize> {
 }
 
 impl<const CHAINS: usize> Vectorised for Multiply<CHAINS> {
-    type Output = f32;
+    type Output = [f32; LANES];
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> f32 {
+    unsafe fn run<L: Lanes>(self) -> [f32; LANES] {
         // SAFETY: registers and arrays of sixteen only.
         unsafe {
             let mut sums = [L::splat(0.0); CHAINS];
@@ -38,7 +38,7 @@ impl<const CHAINS: usize> Vectorised for Multiply<CHAINS> {
             }
             let mut out = [0.0; LANES];
             L::store(out.as_mut_ptr(), total);
-            out[0]
+            out
         }
     }
 }
