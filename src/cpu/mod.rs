@@ -3,6 +3,7 @@
 pub mod finish;
 pub mod isa;
 mod lanes;
+pub mod math;
 pub mod peak;
 pub mod products;
 pub mod rows;

@@ -11,6 +11,7 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod store;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Avx2;
@@ -19,13 +20,14 @@ pub(super) use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::Neon;
 pub(super) use portable::Portable;
+pub use store::Store;
 
 use half::bf16;
 
 use super::isa::Isa;
 
 /// Lanes of a [`Lanes::F`] or [`Lanes::I`].
-pub(super) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Operations on sixteen lanes with one instruction set.
 ///
@@ -33,7 +35,7 @@ pub(super) const LANES: usize = 16;
 /// All functions require that the processor has the instruction set; code that calls them runs
 /// inside [`Lanes::run`], which compiles it with the instruction set enabled. Pointers must be
 /// valid for sixteen elements; no alignment is needed.
-pub(super) trait Lanes: Copy + 'static {
+pub trait Lanes: Copy + 'static {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen i32.
@@ -82,7 +84,7 @@ pub(super) trait Lanes: Copy + 'static {
 
 /// Code that is compiled once per instruction set. `run` and all it calls must be
 /// `#[inline(always)]`, or go through [`Lanes::run`].
-pub(super) trait Vectorised {
+pub trait Vectorised {
     type Output;
     /// # Safety
     /// As for [`Lanes`]; the operation adds its own conditions on the pointers it holds.
