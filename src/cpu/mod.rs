@@ -2,6 +2,9 @@
 
 pub mod finish;
 pub mod isa;
+mod lanes;
+pub mod math;
+pub mod peak;
 pub mod products;
 pub mod rows;
 pub mod threads;
