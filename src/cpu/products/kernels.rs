@@ -7,11 +7,18 @@ use half::bf16;
 use super::Packed;
 use super::blocks::Accumulate;
 use crate::cpu::isa::Isa;
+use crate::cpu::lanes::Lanes;
 use crate::cpu::rows::Rows;
 
 /// The product kernel of an element type. Not nameable outside the crate, which seals
 /// [`crate::cpu::rows::Element`].
 pub trait Products: Sized {
+    /// `sum` and the products of cells of four bytes: one f32 or two bf16 each.
+    ///
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
+
     /// See [`super::accumulate`].
     ///
     /// # Safety
@@ -27,6 +34,12 @@ pub trait Products: Sized {
 }
 
 impl Products for f32 {
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::fma(L::from_bits(operand), L::from_bits(weights), sum) }
+    }
+
     unsafe fn accumulate(
         isa: Isa,
         weights: &Packed<f32>,
@@ -48,6 +61,12 @@ impl Products for f32 {
 }
 
 impl Products for bf16 {
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot_pairs(sum, operand, weights) }
+    }
+
     unsafe fn accumulate(
         isa: Isa,
         weights: &Packed<bf16>,
@@ -56,25 +75,21 @@ impl Products for bf16 {
         segments: &[Rows<bf16>],
         acc: Rows<f32>,
     ) {
-        let _ = isa;
-        let depth = weights.depth();
-        for unit in units {
-            for row in rows.clone() {
-                let mut start = unit * depth;
-                for (&length, segment) in weights.segments().iter().zip(segments) {
-                    for k in 0..length {
-                        for lane in 0..16 {
-                            // SAFETY: the caller's promise.
-                            unsafe {
-                                let sum = acc.row(row).add(unit * 16 + lane);
-                                let w = weights.data()[(start + k / 2 * 2) * 16 + 2 * lane + k % 2];
-                                let a = *segment.row(row).add(k);
-                                *sum = a.to_f32().mul_add(w.to_f32(), *sum);
-                            }
-                        }
-                    }
-                    start += length;
-                }
+        let product = Accumulate {
+            weights,
+            units,
+            rows,
+            segments,
+            acc,
+        };
+        // SAFETY: the caller's promise; the instruction sets were found by `Isa`.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx => super::amx::accumulate(&mut super::amx::Hardware, &product),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => crate::cpu::lanes::Avx512::<true>::run(product),
+                _ => isa.run(product),
             }
         }
     }

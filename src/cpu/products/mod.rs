@@ -4,6 +4,8 @@
 //! them, so it does not depend on how rows, columns or threads are split. In f32 it does not
 //! depend on the instruction set either.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
 mod blocks;
 pub(super) mod kernels;
 mod packing;
@@ -35,10 +37,4 @@ pub unsafe fn accumulate<E: Element>(
 ) {
     // SAFETY: the caller's promise.
     unsafe { E::accumulate(isa, weights, units, rows, segments, acc) }
-}
-
-/// Whether AMX tiles for bf16 can be used: the processor has them and the system lends them.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn amx_available() -> bool {
-    false
 }
