@@ -125,6 +125,15 @@ impl Isa {
         }
     }
 
+    /// This one if the machine has it, else portable code.
+    pub(super) fn or_portable(self) -> Self {
+        if self.is_available() {
+            self
+        } else {
+            Self::Portable
+        }
+    }
+
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
         match self {

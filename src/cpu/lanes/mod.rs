@@ -117,10 +117,10 @@ impl Isa {
     /// Runs an operation with this instruction set.
     ///
     /// # Safety
-    /// The conditions of the operation.
+    /// This machine must have it; and the conditions of the operation.
     #[inline]
     pub(super) unsafe fn run<O: Vectorised>(self, operation: O) -> O::Output {
-        // SAFETY: an `Isa` other than `Portable` is only made after its features were found.
+        // SAFETY: the caller's promise.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]

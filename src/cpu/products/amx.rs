@@ -327,6 +327,25 @@ unsafe fn two_tiles_of_rows<T: Tiles>(
     }
 }
 
+/// `count` products of tiles that depend on no memory, for the measured peak.
+///
+/// # Safety
+/// [`available`] must hold.
+pub(in crate::cpu) unsafe fn multiply_only(count: usize) {
+    let tiles = &mut Hardware;
+    // SAFETY: the caller has AMX; new tiles are zero, and no address is used.
+    unsafe {
+        tiles.configure(&Config::new(TILE_ROWS, TILE_ROWS));
+        for _ in 0..count / 4 {
+            tiles.multiply::<0, 4, 6>();
+            tiles.multiply::<1, 4, 7>();
+            tiles.multiply::<2, 5, 6>();
+            tiles.multiply::<3, 5, 7>();
+        }
+        tiles.release();
+    }
+}
+
 /// Whether the processor has AMX tiles for bf16, and the system lets this process use them (which
 /// this asks for).
 pub(in crate::cpu) fn available() -> bool {

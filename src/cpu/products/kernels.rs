@@ -7,7 +7,7 @@ use half::bf16;
 use super::Packed;
 use super::blocks::Accumulate;
 use crate::cpu::isa::Isa;
-use crate::cpu::lanes::Lanes;
+use crate::cpu::lanes::{Lanes, Vectorised};
 use crate::cpu::rows::Rows;
 
 /// The product kernel of an element type. Not nameable outside the crate, which seals
@@ -18,6 +18,12 @@ pub trait Products: Sized {
     /// # Safety
     /// As for [`Lanes`].
     unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
+
+    /// Runs an operation with the instruction set, bf16 instructions included for bf16.
+    ///
+    /// # Safety
+    /// This machine must have it; and the conditions of the operation.
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output;
 
     /// See [`super::accumulate`].
     ///
@@ -38,6 +44,11 @@ impl Products for f32 {
     unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
         // SAFETY: the caller's promise.
         unsafe { L::fma(L::from_bits(operand), L::from_bits(weights), sum) }
+    }
+
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output {
+        // SAFETY: the caller's promise.
+        unsafe { isa.run(operation) }
     }
 
     unsafe fn accumulate(
@@ -67,6 +78,17 @@ impl Products for bf16 {
         unsafe { L::dot_pairs(sum, operand, weights) }
     }
 
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => crate::cpu::lanes::Avx512::<true>::run(operation),
+                _ => isa.run(operation),
+            }
+        }
+    }
+
     unsafe fn accumulate(
         isa: Isa,
         weights: &Packed<bf16>,
@@ -82,14 +104,12 @@ impl Products for bf16 {
             segments,
             acc,
         };
-        // SAFETY: the caller's promise; the instruction sets were found by `Isa`.
+        // SAFETY: the caller's promise.
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Amx => super::amx::accumulate(&mut super::amx::Hardware, &product),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Bf16 => crate::cpu::lanes::Avx512::<true>::run(product),
-                _ => isa.run(product),
+                _ => Self::run(isa, product),
             }
         }
     }

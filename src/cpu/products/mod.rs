@@ -24,7 +24,7 @@ use super::rows::{Element, Rows};
 /// segment of `weights`, in order.
 ///
 /// # Safety
-/// All addressed rows must be valid for reads (operands: the padded segment length) and writes
+/// This machine must have `isa`. All addressed rows must be valid for reads (operands: the padded segment length) and writes
 /// (`acc`), operands and `acc` must not overlap, and no other thread may touch the same part of
 /// `acc`.
 pub unsafe fn accumulate<E: Element>(
