@@ -14,13 +14,27 @@ const BLOCK_CELLS: usize = 128;
 /// Rows in a block: their operands, 2 to 4 KB each, stay in L2.
 const BLOCK_ROWS: usize = 128;
 
+/// Where weights that will be read soon lie: see [`super::accumulate_then`].
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming {
+    pub(super) weights: *const i32,
+    pub(super) unit_stride: usize,
+}
+
+// SAFETY: an address for prefetching; nobody dereferences it.
+unsafe impl Send for Upcoming {}
+// SAFETY: as above.
+unsafe impl Sync for Upcoming {}
+
 /// [`super::accumulate`] on vectors.
-pub(super) struct Accumulate<'a, E> {
+pub struct Accumulate<'a, E> {
     pub weights: &'a Packed<E>,
     pub units: Range<usize>,
     pub rows: Range<usize>,
     pub segments: &'a [Rows<E>],
     pub acc: Rows<f32>,
+    /// The weights to ask for at the end.
+    pub then: Option<Upcoming>,
 }
 
 /// Cuts `range` into as few parts of at most `most` as possible, nearly equal.
@@ -54,13 +68,25 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                     let length = length / E::GROUP;
                     for cells in parts(0..length, BLOCK_CELLS) {
                         let at = start + cells.start;
-                        let next = if at + cells.len() < depth {
-                            cells.len() as isize
+                        // What comes next: more of k, the next units, the next rows, and at last
+                        // the next product.
+                        let (ahead, ahead_stride) = if at + cells.len() < depth {
+                            let at = units.start * depth + at + cells.len();
+                            (weights.wrapping_add(at * UNIT), depth * UNIT)
+                        } else if units.end < self.units.end {
+                            (weights.wrapping_add(units.end * depth * UNIT), depth * UNIT)
+                        } else if rows.end < self.rows.end {
+                            let at = self.units.start * depth;
+                            (weights.wrapping_add(at * UNIT), depth * UNIT)
                         } else {
-                            (units.len() * depth) as isize - at as isize
+                            match self.then {
+                                Some(then) => (then.weights, then.unit_stride),
+                                None => (std::ptr::null(), 0),
+                            }
                         };
+                        let wanted = if ahead.is_null() { 0 } else { 4 };
                         for (index, rows) in parts(rows.clone(), L::TILE_ROWS).enumerate() {
-                            let lines = |tile: usize| (tile * 4 / tiles).min(4);
+                            let lines = |tile: usize| (tile * wanted / tiles).min(wanted);
                             let block = Block {
                                 cells: cells.clone(),
                                 // SAFETY: the unit and k are within the weights.
@@ -71,7 +97,8 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                                 rows,
                                 units: units.clone(),
                                 ahead: Ahead {
-                                    offset: next * (UNIT * size_of::<i32>()) as isize,
+                                    weights: ahead,
+                                    unit_stride: ahead_stride,
                                     first: lines(index),
                                     lines: lines(index + 1) - lines(index),
                                 },

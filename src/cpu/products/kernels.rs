@@ -1,14 +1,10 @@
 //! What each element type's products run on.
 
-use std::ops::Range;
-
 use half::bf16;
 
-use super::Packed;
 use super::blocks::Accumulate;
 use crate::cpu::isa::Isa;
 use crate::cpu::lanes::{Lanes, Vectorised};
-use crate::cpu::rows::Rows;
 
 /// The product kernel of an element type. Not nameable outside the crate, which seals
 /// [`crate::cpu::rows::Element`].
@@ -29,14 +25,7 @@ pub trait Products: Sized {
     ///
     /// # Safety
     /// See there.
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<Self>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<Self>],
-        acc: Rows<f32>,
-    );
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, Self>);
 }
 
 impl Products for f32 {
@@ -51,21 +40,7 @@ impl Products for f32 {
         unsafe { isa.run(operation) }
     }
 
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<f32>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<f32>],
-        acc: Rows<f32>,
-    ) {
-        let product = Accumulate {
-            weights,
-            units,
-            rows,
-            segments,
-            acc,
-        };
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, f32>) {
         // SAFETY: the caller's promise.
         unsafe { isa.run(product) }
     }
@@ -89,21 +64,7 @@ impl Products for bf16 {
         }
     }
 
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<bf16>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<bf16>],
-        acc: Rows<f32>,
-    ) {
-        let product = Accumulate {
-            weights,
-            units,
-            rows,
-            segments,
-            acc,
-        };
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, bf16>) {
         // SAFETY: the caller's promise.
         unsafe {
             match isa {

@@ -13,6 +13,8 @@ mod tile;
 
 use std::ops::Range;
 
+use blocks::Accumulate;
+pub use blocks::Upcoming;
 pub use packing::{Columns, Packed, UNIT};
 
 use super::isa::Isa;
@@ -36,5 +38,32 @@ pub unsafe fn accumulate<E: Element>(
     acc: Rows<f32>,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { E::accumulate(isa, weights, units, rows, segments, acc) }
+    unsafe { accumulate_then(isa, weights, units, rows, segments, acc, None) }
+}
+
+/// [`accumulate`] that asks, towards its end, for the first weights of the product that this thread
+/// computes next ([`Packed::upcoming`] of its first unit): at small batch, reading weights is what
+/// takes the time.
+///
+/// # Safety
+/// As for [`accumulate`].
+pub unsafe fn accumulate_then<E: Element>(
+    isa: Isa,
+    weights: &Packed<E>,
+    units: Range<usize>,
+    rows: Range<usize>,
+    segments: &[Rows<E>],
+    acc: Rows<f32>,
+    then: Option<Upcoming>,
+) {
+    let product = Accumulate {
+        weights,
+        units,
+        rows,
+        segments,
+        acc,
+        then,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { E::accumulate(isa, product) }
 }

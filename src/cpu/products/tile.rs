@@ -22,11 +22,13 @@ pub(super) struct Tile<E, const R: usize, const U: usize> {
     pub element: PhantomData<E>,
 }
 
-/// Which weights a tile prefetches: in every step of four cells, the lines `first .. first + lines` of
-/// the four of each unit, at a distance of `offset` bytes from the weights in use.
+/// Which weights a tile prefetches: in every step of four cells, the lines
+/// `first .. first + lines` of the four of each unit.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    pub offset: isize,
+    /// Those of the first unit at the first cell; any address will do.
+    pub weights: *const i32,
+    pub unit_stride: usize,
     pub first: usize,
     pub lines: usize,
 }
@@ -44,13 +46,13 @@ impl<E: Products, const R: usize, const U: usize> Vectorised for Tile<E, R, U> {
                     *sum = L::load(from.add(unit * LANES));
                 }
             }
-            let ahead = self.weights.wrapping_byte_offset(self.ahead.offset);
+            let ahead = self.ahead;
             let mut cell = 0;
             while cell + 4 <= self.cells {
-                for line in self.ahead.first..self.ahead.first + self.ahead.lines {
+                for line in ahead.first..ahead.first + ahead.lines {
                     for unit in 0..U {
-                        let at = unit * self.unit_stride + (cell + line) * LANES;
-                        L::prefetch(ahead.wrapping_add(at).cast());
+                        let at = unit * ahead.unit_stride + (cell + line) * LANES;
+                        L::prefetch(ahead.weights.wrapping_add(at).cast());
                     }
                 }
                 step::<E, L, R, U>(&self, cell, &mut sums);

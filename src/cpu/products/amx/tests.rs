@@ -179,6 +179,7 @@ fn tiled_products_are_near_the_exact_sums() {
                         group: rows,
                         group_stride: 0,
                     },
+                    then: None,
                 };
                 let mut model = Model::new();
                 // SAFETY: operands and sums have these rows.
@@ -240,6 +241,7 @@ fn evenly_spaced_rows_fill_whole_tiles() {
                 group: 64,
                 group_stride: 0,
             },
+            then: None,
         };
         let mut model = Model::new();
         // SAFETY: operands and sums have these rows.
