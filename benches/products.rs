@@ -150,9 +150,9 @@ impl<E: Element> Setting<E> {
 /// Time of a call: the best of several batches of calls.
 fn seconds<E: Element>(isa: Isa, shape: &Shape) -> f64 {
     let mut setting = Setting::<E>::new(isa, shape);
-    let calls = (2e8 / shape.flops()).ceil().max(1.0) as usize;
+    let calls = (5e7 / shape.flops()).ceil().max(1.0) as usize;
     let mut best = f64::INFINITY;
-    for _ in 0..12 {
+    for _ in 0..60 {
         let start = Instant::now();
         for _ in 0..calls {
             setting.run(isa, shape);

@@ -84,9 +84,10 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                                 None => (std::ptr::null(), 0),
                             }
                         };
-                        let wanted = if ahead.is_null() { 0 } else { 4 };
+                        let wanted = if ahead.is_null() { 0 } else { cells.len() };
                         for (index, rows) in parts(rows.clone(), L::TILE_ROWS).enumerate() {
-                            let lines = |tile: usize| (tile * wanted / tiles).min(wanted);
+                            // Each tile of rows asks for its share.
+                            let share = |tile: usize| tile * wanted / tiles;
                             let block = Block {
                                 cells: cells.clone(),
                                 // SAFETY: the unit and k are within the weights.
@@ -99,8 +100,8 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                                 ahead: Ahead {
                                     weights: ahead,
                                     unit_stride: ahead_stride,
-                                    first: lines(index),
-                                    lines: lines(index + 1) - lines(index),
+                                    start: share(index),
+                                    end: share(index + 1),
                                 },
                             };
                             // SAFETY: the caller's promise.

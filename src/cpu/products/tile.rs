@@ -22,15 +22,15 @@ pub(super) struct Tile<E, const R: usize, const U: usize> {
     pub element: PhantomData<E>,
 }
 
-/// Which weights a tile prefetches: in every step of four cells, the lines
-/// `first .. first + lines` of the four of each unit.
+/// Which weights a tile prefetches: while it computes the cells `start..end`, those with the same
+/// numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    /// Those of the first unit at the first cell; any address will do.
+    /// Weights of the first unit at cell 0; any address will do.
     pub weights: *const i32,
     pub unit_stride: usize,
-    pub first: usize,
-    pub lines: usize,
+    pub start: usize,
+    pub end: usize,
 }
 
 impl<E: Products, const R: usize, const U: usize> Vectorised for Tile<E, R, U> {
@@ -46,24 +46,19 @@ impl<E: Products, const R: usize, const U: usize> Vectorised for Tile<E, R, U> {
                     *sum = L::load(from.add(unit * LANES));
                 }
             }
-            let ahead = self.ahead;
-            let mut cell = 0;
-            while cell + 4 <= self.cells {
-                for line in ahead.first..ahead.first + ahead.lines {
-                    for unit in 0..U {
-                        let at = unit * ahead.unit_stride + (cell + line) * LANES;
-                        L::prefetch(ahead.weights.wrapping_add(at).cast());
-                    }
+            let Ahead { start, end, .. } = self.ahead;
+            for cell in 0..start {
+                step::<E, L, R, U>(&self, cell, &mut sums);
+            }
+            for cell in start..end {
+                for unit in 0..U {
+                    let at = unit * self.ahead.unit_stride + cell * LANES;
+                    L::prefetch(self.ahead.weights.wrapping_add(at).cast());
                 }
                 step::<E, L, R, U>(&self, cell, &mut sums);
-                step::<E, L, R, U>(&self, cell + 1, &mut sums);
-                step::<E, L, R, U>(&self, cell + 2, &mut sums);
-                step::<E, L, R, U>(&self, cell + 3, &mut sums);
-                cell += 4;
             }
-            while cell < self.cells {
+            for cell in end..self.cells {
                 step::<E, L, R, U>(&self, cell, &mut sums);
-                cell += 1;
             }
             for (sums, &to) in sums.iter().zip(&self.sums) {
                 for (unit, &sum) in sums.iter().enumerate() {
@@ -74,6 +69,8 @@ impl<E: Products, const R: usize, const U: usize> Vectorised for Tile<E, R, U> {
     }
 }
 
+// Not unrolled: with more steps in view, the compiler hoists loads until sums no longer fit in
+// registers.
 #[inline(always)]
 unsafe fn step<E: Products, L: Lanes, const R: usize, const U: usize>(
     tile: &Tile<E, R, U>,
