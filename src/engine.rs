@@ -109,6 +109,9 @@ pub enum EngineError {
         /// The value given.
         found: String,
     },
+    /// The instruction set asked for is unknown or not here.
+    #[error(transparent)]
+    Isa(#[from] crate::cpu::isa::IsaError),
     /// Stopped by [`Control::cancel`].
     #[error("cancelled")]
     Cancelled,
@@ -223,7 +226,7 @@ impl Engine {
         }
         Ok(Self {
             hyper: weights.hyper.clone(),
-            cpu: CpuEngine::new(weights, options.threads, options.precision),
+            cpu: CpuEngine::new(weights, options.threads, options.precision)?,
         })
     }
 
@@ -370,8 +373,8 @@ pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32
             let pixels = image * height * width..(image + 1) * height * width;
             let nats: f64 = pixels
                 .map(|pixel| {
-                    let params = &params[pixel * hyper.params_per_pixel()..]
-                        [..hyper.params_per_pixel()];
+                    let params =
+                        &params[pixel * hyper.params_per_pixel()..][..hyper.params_per_pixel()];
                     mixture.log_likelihood(params, &images.levels[pixel * channels..][..channels])
                 })
                 .sum();

@@ -133,7 +133,11 @@ fn softplus(x: f32) -> f32 {
 
 fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    largest + values.map(|value| (value - largest).exp()).sum::<f64>().ln()
+    largest
+        + values
+            .map(|value| (value - largest).exp())
+            .sum::<f64>()
+            .ln()
 }
 
 /// The level (0 to 255) nearest to `x` in `[-1, 1]`.
