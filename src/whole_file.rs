@@ -120,6 +120,17 @@ pub(crate) fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
         .prefix(".fastpix-")
         .suffix(".tmp")
         .tempfile_in(folder)
+        .map_err(without_temporary_name)
+}
+
+/// Drops the temporary name from an error: users know only the file's own.
+fn without_temporary_name(fault: io::Error) -> io::Error {
+    let cause = fault
+        .get_ref()
+        .and_then(|outer| outer.source())
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    cause.map_or(fault, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use crate::LevelImages;
+use crate::{LevelImages, whole_file};
 
 pub use npy::{NpyElement, NpyWriter, read_labels};
 pub use png::{Provenance, write_png};
@@ -89,6 +89,14 @@ pub fn read(path: &Path) -> Result<LevelImages, ImageError> {
             },
         ))
     }
+}
+
+/// Makes sure that files can be made in a folder.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    whole_file::temporary_in(folder).map(drop)
 }
 
 /// Opens a regular file; also gives its length.

@@ -195,7 +195,8 @@ pub fn read_labels(path: &Path) -> Result<Vec<usize>, ImageError> {
     {
         return Err(found());
     }
-    let big_endian = matches!(header.dtype(), DType::Plain(plain) if plain.endianness() == Endianness::Big);
+    let big_endian =
+        matches!(header.dtype(), DType::Plain(plain) if plain.endianness() == Endianness::Big);
     let data = read_data(path, file, header.shape(), size, start, length)?;
     data.chunks_exact(size)
         .enumerate()
@@ -230,10 +231,7 @@ fn element(header: &NpyHeader) -> Option<(TypeChar, usize)> {
 }
 
 /// Reads the header; also gives the number of bytes it took.
-fn read_header(
-    path: &Path,
-    reader: &mut impl Read,
-) -> Result<(NpyHeader, usize), ImageError> {
+fn read_header(path: &Path, reader: &mut impl Read) -> Result<(NpyHeader, usize), ImageError> {
     let invalid =
         |found: String| ImageError::unexpected(path, "the header of a plain NumPy array", found);
     let read = |fault| ImageError::io(path, "read", fault);

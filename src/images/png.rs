@@ -113,11 +113,7 @@ fn ascii_json(json: &str) -> Cow<'_, str> {
 }
 
 /// Reads the image of a PNG whose file is `length` bytes long.
-pub(super) fn read(
-    path: &Path,
-    file: File,
-    length: u64,
-) -> Result<LevelImages, ImageError> {
+pub(super) fn read(path: &Path, file: File, length: u64) -> Result<LevelImages, ImageError> {
     let fail = |fault| match fault {
         png::DecodingError::IoError(fault) => ImageError::io(path, "read", fault),
         other => ImageError::unexpected(path, "a valid PNG", other.to_string()),

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Ok(Outcome::NothingDone) => ExitCode::from(1),
         Err(fault) if output::is_closed_pipe(&fault) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("error: {}", one_line(&format!("{fault:#}")));
+            eprintln!("error: {}", one_line(&causes(&fault)));
             ExitCode::from(2)
         }
     }
@@ -89,6 +89,20 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Some(Command::Convert(arguments)) => convert::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     }
+}
+
+/// The causes of an error, leaving out those that the one before repeats.
+fn causes(fault: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in fault.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// A message as one line, without the usage that clap adds.

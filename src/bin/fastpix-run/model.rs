@@ -67,7 +67,8 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
     };
     let checkpoint = Checkpoint::open(model, &options);
     // A mistyped name looks like a file that does not exist.
-    if checkpoint.is_err() && model.components().count() == 1 && !model.exists() {
+    let name_only = model.components().count() == 1 && model.extension().is_none();
+    if checkpoint.is_err() && name_only && !model.exists() {
         let names: Vec<&str> = models::EMBEDDED.iter().map(|model| model.name).collect();
         return checkpoint.with_context(|| format!("no embedded model ({})", names.join(", ")));
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use fastpix::images::{NpyWriter, Provenance, Tiles, write_png};
+use fastpix::images::{self, NpyWriter, Provenance, Tiles, write_png};
 use fastpix::model::Hyperparameters;
 use fastpix::{Control, Engine, EngineError, Images, Item, LevelImages, Path, Precision, Request};
 use serde::Serialize;
@@ -165,7 +165,9 @@ impl<'a> Sampling<'a> {
             if interrupted {
                 break;
             }
-            let next = job.count.map_or(batch_size, |count| batch_size.min(count - done));
+            let next = job
+                .count
+                .map_or(batch_size, |count| batch_size.min(count - done));
             request = self.request(job, done, next);
         }
         let seconds = start.elapsed().as_secs_f64();
@@ -341,7 +343,7 @@ impl Files {
         }
         let folder = &arguments.save_dir;
         std::fs::create_dir_all(folder)
-            .and_then(|()| tempfile::tempfile_in(folder).map(drop))
+            .and_then(|()| images::check_folder(folder))
             .with_context(|| format!("{}: cannot write to this folder", folder.display()))?;
         Ok(files)
     }
