@@ -4,3 +4,4 @@
 pub mod checkpoint;
 pub mod cpu;
 pub mod model;
+pub mod models;
