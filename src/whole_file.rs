@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+/// Bytes gathered before they are written.
+const BUFFER: usize = 1 << 18;
+
 /// A file being written under a temporary name in its folder; [`WholeFile::finish`] gives it its
 /// own name. Dropped before that, it leaves nothing behind.
 ///
@@ -69,7 +72,7 @@ impl WholeFile {
         };
         Ok(Self {
             path,
-            writer: BufWriter::new(target),
+            writer: BufWriter::with_capacity(BUFFER, target),
         })
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use fastpix::checkpoint::Precision;
 
 use crate::model;
 use crate::{Outcome, output};
@@ -20,6 +21,30 @@ pub struct Convert {
     /// Take the raw weights of a checkpoint that also holds moving averages.
     #[arg(long)]
     raw_weights: bool,
+    /// What the matrices are stored as; f32 keeps every bit.
+    #[arg(long, value_enum, default_value_t = StoredAs::F32)]
+    precision: StoredAs,
+}
+
+/// What matrices are stored as.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StoredAs {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl From<StoredAs> for Precision {
+    fn from(stored: StoredAs) -> Self {
+        match stored {
+            StoredAs::F32 => Self::F32,
+            StoredAs::F16 => Self::F16,
+            StoredAs::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// Runs the command.
@@ -27,7 +52,7 @@ pub fn run(arguments: &Convert) -> Result<Outcome> {
     let checkpoint = model::load(&arguments.input, arguments.raw_weights)?;
     // Only a model that can be used is written.
     checkpoint.weights()?;
-    checkpoint.save(&arguments.out)?;
+    checkpoint.save_as(&arguments.out, arguments.precision.into())?;
     output::tell(&format!(
         "{} tensors of {} written to {}",
         checkpoint.tensors.len(),
