@@ -140,17 +140,31 @@ fn write_npz(
     to: &mut WholeFile,
 ) -> std::io::Result<()> {
     let mut zip = ZipWriter::new(&mut *to);
+    if let Err(fault) = write_members(tensors, json, precision, &mut zip) {
+        // Dropping it would try to complete the archive and print that it could not.
+        std::mem::forget(zip);
+        return Err(fault);
+    }
+    zip.finish()?;
+    Ok(())
+}
+
+fn write_members(
+    tensors: &Tensors,
+    json: &str,
+    precision: Precision,
+    zip: &mut ZipWriter<&mut WholeFile>,
+) -> std::io::Result<()> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, tensor) in tensors {
         let precision = precision.of(tensor);
         zip.start_file(npyz::npz::file_name_from_array_name(name), options)?;
-        write_npy_header(tensor, precision, &mut zip)?;
-        precision.write(&tensor.values, &mut zip)?;
+        write_npy_header(tensor, precision, zip)?;
+        precision.write(&tensor.values, zip)?;
     }
     zip.start_file(METADATA_MEMBER, options)?;
     zip.write_all(json.as_bytes())?;
-    zip.finish()?;
-    Ok(())
+    zip.flush()
 }
 
 fn write_npy_header(
