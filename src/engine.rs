@@ -240,6 +240,17 @@ impl Engine {
         self.cpu.describe()
     }
 
+    /// Bytes of weights as the products read them.
+    pub fn weight_bytes(&self) -> usize {
+        self.cpu.weight_bytes()
+    }
+
+    /// Bytes of caches, partial sums and scratch that cached generation of `batch` images of this
+    /// (height, width) needs beside the weights and the images; grows with the width only.
+    pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
+        self.cpu.cache_bytes(size, batch)
+    }
+
     /// Samples a batch of images; those with given rows are completed.
     ///
     /// # Errors

@@ -134,7 +134,7 @@ fn check_samples(
     let samples: Vec<f32> = params
         .chunks(10 * mixture.nr_mix)
         .zip(u_mix.chunks(mixture.nr_mix).zip(u_log.chunks(3)))
-        .flat_map(|(params, (u_mix, u_log))| mixture.sample(params, &[u_mix, u_log].concat(), 1.0))
+        .flat_map(|(params, (u_mix, u_log))| mixture.sample(params, [u_mix, u_log].concat(), 1.0))
         .collect();
     assert_close(what, &samples, expected, 1e-6, 1e-6);
     for (index, (&found, &expected)) in samples.iter().zip(expected).enumerate() {

@@ -173,12 +173,12 @@ impl Weights {
             .flat_map(Layer::tensors)
             .enumerate()
             .map(|(index, (name, shape))| {
-                let mut values = vec![0.0; shape.iter().product()];
-                Philox::new(seed, index as u64, 0).uniforms(&mut values);
                 let mean = if name.ends_with("/g") { 1.0 } else { 0.0 };
-                for value in &mut values {
-                    *value += mean - 0.5;
-                }
+                let values = Philox::new(seed, index as u64, 0)
+                    .uniforms()
+                    .take(shape.iter().product())
+                    .map(|uniform| uniform - 0.5 + mean)
+                    .collect();
                 (name, Tensor { shape, values })
             })
             .collect();
