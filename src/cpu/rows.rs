@@ -78,6 +78,7 @@ impl<T> Rows<T> {
     }
 
     /// The end of the longest run of rows in `first..end` that lie [`Self::even_stride`] apart.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn even_end(&self, first: usize, end: usize) -> usize {
         let joined = self.group.checked_mul(self.row_stride) == Some(self.group_stride);
         if self.group == 1 || joined {
@@ -88,6 +89,7 @@ impl<T> Rows<T> {
     }
 
     /// Distance between the rows of such a run.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn even_stride(&self) -> usize {
         match self.group {
             1 => self.group_stride,
