@@ -3,5 +3,12 @@
 
 pub mod checkpoint;
 pub mod cpu;
+pub mod distribution;
+mod engine;
 pub mod model;
 pub mod models;
+
+pub use engine::{
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LevelImages, Path,
+    Precision, Request, bits_per_dim,
+};

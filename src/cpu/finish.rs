@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::isa::Isa;
+use super::lanes::{LANES, Lanes, Store, Vectorised};
+use super::math;
 use super::products::UNIT;
 use super::rows::{Element, Rows};
 
@@ -34,7 +36,7 @@ pub struct Destination<E> {
 /// As for [`super::products::accumulate`]; `residual` must be given for [`Op::Gate`].
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn finish<E: Element>(
-    _isa: Isa,
+    isa: Isa,
     op: Op,
     n: usize,
     units: Range<usize>,
@@ -43,39 +45,126 @@ pub unsafe fn finish<E: Element>(
     residual: Option<Rows<f32>>,
     to: &Destination<E>,
 ) {
-    let groups = match op {
-        Op::Plain => units,
-        Op::Gate => units.start / 2..units.end / 2,
+    let gate = match op {
+        Op::Plain => None,
+        Op::Gate => residual,
     };
-    for row in rows {
-        for column in groups.start * UNIT..(groups.end * UNIT).min(n) {
-            let (group, lane) = (column / UNIT, column % UNIT);
+    let groups = match gate {
+        None => units,
+        Some(_) => units.start / 2..units.end / 2,
+    };
+    let operation = Finish {
+        gate,
+        n,
+        groups,
+        rows,
+        acc,
+        to: *to,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { isa.run(operation) }
+}
+
+struct Finish<E> {
+    /// The residual, when gated.
+    gate: Option<Rows<f32>>,
+    n: usize,
+    /// Ranges of sixteen columns of `y`.
+    groups: Range<usize>,
+    rows: Range<usize>,
+    acc: Rows<f32>,
+    to: Destination<E>,
+}
+
+impl<E: Element> Vectorised for Finish<E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        for row in self.rows.clone() {
             // SAFETY: the caller vouches for the rows.
-            unsafe {
-                let sums = acc.row(row);
-                let y = match (op, residual) {
-                    (Op::Gate, Some(residual)) => {
-                        let a = *sums.add(2 * group * UNIT + lane);
-                        let b = *sums.add((2 * group + 1) * UNIT + lane);
-                        a / (1.0 + (-b).exp()) + *residual.row(row).add(column)
-                    }
-                    _ => *sums.add(column),
-                };
-                let elu = |x: f32| if x > 0.0 { x } else { x.exp_m1() };
-                if let Some(raw) = to.raw {
-                    *raw.row(row).add(column) = y;
+            let line = unsafe {
+                Line {
+                    n: self.n,
+                    sums: self.acc.row(row),
+                    residual: self.gate.map(|rows| rows.row(row).cast_const()),
+                    raw: self.to.raw.map(|rows| rows.row(row)),
+                    operand: self.to.operand.map(|rows| rows.row(row)),
+                    elu: self.to.elu.map(|rows| rows.row(row)),
+                    concat_elu: self.to.concat_elu.map(|rows| rows.row(row)),
                 }
-                if let Some(operand) = to.operand {
-                    *operand.row(row).add(column) = E::from_f32(y);
-                }
-                if let Some(out) = to.elu {
-                    *out.row(row).add(column) = E::from_f32(elu(y));
-                }
-                if let Some(out) = to.concat_elu {
-                    *out.row(row).add(column) = E::from_f32(elu(y));
-                    *out.row(row).add(n + column) = E::from_f32(elu(-y));
-                }
+            };
+            let whole = self.groups.end.min(self.n / UNIT).max(self.groups.start);
+            for group in self.groups.start..whole {
+                // SAFETY: the group's sixteen columns are below n.
+                unsafe { line.group::<L>(group, UNIT) };
+            }
+            for group in whole..self.groups.end.min(self.n.div_ceil(UNIT)) {
+                // SAFETY: that many columns are below n.
+                unsafe { line.group::<L>(group, self.n - group * UNIT) };
             }
         }
+    }
+}
+
+/// One row of everything.
+struct Line<E> {
+    n: usize,
+    sums: *const f32,
+    residual: Option<*const f32>,
+    raw: Option<*mut f32>,
+    operand: Option<*mut E>,
+    elu: Option<*mut E>,
+    concat_elu: Option<*mut E>,
+}
+
+impl<E: Element> Line<E> {
+    /// Finishes the first `width` columns of a group.
+    #[inline(always)]
+    unsafe fn group<L: Lanes>(&self, group: usize, width: usize) {
+        let column = group * UNIT;
+        // SAFETY: the caller vouches for the rows and for `width`.
+        unsafe {
+            let y = match self.residual {
+                None => L::load(self.sums.add(column)),
+                Some(residual) => {
+                    let a = L::load(self.sums.add(2 * column));
+                    let b = L::load(self.sums.add(2 * column + UNIT));
+                    let residual = load::<L>(residual.add(column), width);
+                    L::add(math::times_sigmoid::<L>(a, b), residual)
+                }
+            };
+            if let Some(raw) = self.raw {
+                <f32 as Store>::store::<L>(raw.add(column), y, width);
+            }
+            if let Some(operand) = self.operand {
+                E::store::<L>(operand.add(column), y, width);
+            }
+            if self.elu.is_none() && self.concat_elu.is_none() {
+                return;
+            }
+            let positive = math::elu::<L>(y);
+            if let Some(elu) = self.elu {
+                E::store::<L>(elu.add(column), positive, width);
+            }
+            if let Some(concat_elu) = self.concat_elu {
+                E::store::<L>(concat_elu.add(column), positive, width);
+                let negative = math::elu::<L>(math::negative::<L>(y));
+                E::store::<L>(concat_elu.add(self.n + column), negative, width);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load<L: Lanes>(from: *const f32, width: usize) -> L::F {
+    // SAFETY: the caller vouches for `width` values.
+    unsafe {
+        if width == LANES {
+            return L::load(from);
+        }
+        let mut lanes = [0.0f32; LANES];
+        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), width);
+        L::load(lanes.as_ptr())
     }
 }

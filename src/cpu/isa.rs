@@ -1,15 +1,182 @@
 //! Which instructions the inner loops use: chosen once, at run time, here.
 
+use std::fmt;
+
+/// Environment variable that forces an instruction set, by [`Isa::name`].
+pub const VARIABLE: &str = "FASTPIX_CPU_FEATURES";
+
 /// An instruction set that the inner loops are instantiated for.
+///
+/// In f32 all give the same bits. In bf16, [`Isa::Avx512Bf16`] and [`Isa::Amx`] use instructions
+/// that round sums in their own way and flush denormals; the others agree with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Plain Rust, any processor.
     Portable,
+    /// NEON (aarch64).
+    Neon,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// [`Isa::Avx512`] and AVX512-BF16.
+    Avx512Bf16,
+    /// [`Isa::Avx512`] and AMX tiles for bf16.
+    Amx,
+}
+
+/// An instruction set was asked for that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// No such name.
+    #[error("unknown CPU features {found:?}: expected one of {}", names(&Isa::ALL))]
+    Unknown {
+        /// The name given.
+        found: String,
+    },
+    /// This processor, or its operating system, does not offer it.
+    #[error("this machine has no {wanted}: it has {}", names(available))]
+    Unavailable {
+        /// The instruction set asked for.
+        wanted: Isa,
+        /// What could be asked for.
+        available: Vec<Isa>,
+    },
+}
+
+fn names(all: &[Isa]) -> String {
+    let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
+    names.join(", ")
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Isa {
-    /// The best instruction set of this processor.
-    pub fn detect() -> Self {
-        Self::Portable
+    /// Every instruction set, slowest first.
+    pub const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Neon,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
+
+    /// The name by which it is asked for: `portable`, `neon`, `avx2`, `avx512`, `avx512bf16`,
+    /// `amx`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
+        }
     }
+
+    /// The instruction set of this name.
+    ///
+    /// # Errors
+    /// If there is no such name, or this machine does not have it.
+    pub fn from_name(name: &str) -> Result<Self, IsaError> {
+        let wanted = Self::ALL
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| IsaError::Unknown { found: name.into() })?;
+        if wanted.is_available() {
+            Ok(wanted)
+        } else {
+            Err(IsaError::Unavailable {
+                wanted,
+                available: Self::available(),
+            })
+        }
+    }
+
+    /// The instruction sets of this machine, slowest first; never empty.
+    pub fn available() -> Vec<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|isa| isa.is_available())
+            .collect()
+    }
+
+    /// The best instruction set of this machine.
+    pub fn best() -> Self {
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+
+    /// The one that [`VARIABLE`] names, else the best one.
+    ///
+    /// # Errors
+    /// As for [`Isa::from_name`].
+    pub fn detect() -> Result<Self, IsaError> {
+        match std::env::var(VARIABLE) {
+            Ok(name) if !name.is_empty() => Self::from_name(&name),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Ok(Self::best()),
+            Err(std::env::VarError::NotUnicode(name)) => Err(IsaError::Unknown {
+                found: name.to_string_lossy().into_owned(),
+            }),
+        }
+    }
+
+    /// Whether this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => has_avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => has_avx512(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => has_avx512() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => has_avx512() && super::products::amx_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+/// The processor features that matter here, each with whether this machine has it, for a report.
+pub fn features_summary() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    let features = vec![
+        ("sse4.2", is_x86_feature_detected!("sse4.2")),
+        ("avx", is_x86_feature_detected!("avx")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("f16c", is_x86_feature_detected!("f16c")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
+        ("amx_bf16", super::products::amx_available()),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let features = vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let features = Vec::new();
+    features
 }

@@ -1,25 +1,36 @@
 //! Where the rows of a product's operands and results lie in memory, and what they are made of.
 
+use bytemuck::Pod;
 use half::bf16;
 
+use super::lanes::Store;
+use super::products::kernels::Products;
+
 /// A number that activations and weights are stored as. Sums are always f32.
-pub trait Element: Copy + Send + Sync + std::fmt::Debug + 'static {
+///
+/// Implemented for `f32` and `bf16` only.
+pub trait Element: Pod + Send + Sync + std::fmt::Debug + Products + Store + 'static {
     /// The number nearest to `value` (ties to even).
     fn from_f32(value: f32) -> Self;
     /// The exact value.
     fn to_f32(self) -> f32;
     /// Channels of a segment are padded with zeros to a multiple of this.
     const PAD: usize;
+    /// Neighbouring k that are packed together for each column; divides [`Self::PAD`].
+    const GROUP: usize;
 }
 
 impl Element for f32 {
+    #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value
     }
+    #[inline(always)]
     fn to_f32(self) -> f32 {
         self
     }
     const PAD: usize = 1;
+    const GROUP: usize = 1;
 }
 
 impl Element for bf16 {
@@ -31,6 +42,8 @@ impl Element for bf16 {
     }
     // One AMX tile row: 64 bytes.
     const PAD: usize = 32;
+    // A lane of the bf16 dot-product instructions.
+    const GROUP: usize = 2;
 }
 
 /// Addresses of a sequence of rows: row `i` starts at
@@ -62,6 +75,27 @@ impl<T> Rows<T> {
             self.base
                 .add((i / self.group) * self.group_stride + (i % self.group) * self.row_stride)
         }
+    }
+
+    /// Starts of the `N` rows from `first` on, with one division.
+    ///
+    /// # Safety
+    /// As for [`Self::row`].
+    #[inline(always)]
+    pub(super) unsafe fn rows<const N: usize>(&self, first: usize) -> [*mut T; N] {
+        let (mut group, mut within) = match first < self.group {
+            true => (0, first),
+            false => (first / self.group, first % self.group),
+        };
+        std::array::from_fn(|_| {
+            let at = group * self.group_stride + within * self.row_stride;
+            within += 1;
+            if within == self.group {
+                (group, within) = (group + 1, 0);
+            }
+            // SAFETY: the caller vouches for the rows.
+            unsafe { self.base.add(at) }
+        })
     }
 }
 

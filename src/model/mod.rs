@@ -7,6 +7,7 @@ mod layers;
 mod plan;
 mod weights;
 
+pub(crate) use hyperparameters::check_side;
 pub use hyperparameters::{Hyperparameters, HyperparametersError};
 pub use layers::{Block, BlockPair, Layer, LayerId, LayerKind, Layers, Stack, StackPair};
 pub use plan::{Activation, ActivationId, Epilogue, Form, LEVELS, Phase, Plan, Step, StepId, Term};

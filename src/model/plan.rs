@@ -226,6 +226,11 @@ impl Plan {
                     && (step.output_step == 1 || output_row % 2 == step.output_offset.0);
                 runs && !step.row_terms().is_empty()
             });
+            // An upsampled row overwrites the row above, which the partial sums still need.
+            let steps = &plan.steps;
+            plan.row_phase[row].sort_by_key(|&id| {
+                steps[id].stack == Stack::Horizontal && steps[id].complete_in_row_phase()
+            });
         }
         for levels in 1..=LEVELS {
             plan.pixel_phase[levels - 1] =

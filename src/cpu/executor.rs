@@ -1,0 +1,357 @@
+//! Walks the plan: whole-image forward, cached and naive generation, all by the same products in
+//! the same summation order, so all three give the same bits.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::finish::{Destination, finish};
+use super::packed::{PackedModel, Scheduled};
+use super::products::{UNIT, accumulate};
+use super::rows::{Element, Rows};
+use super::storage::{Plane, Storage};
+use super::threads::{Member, Team};
+use crate::engine::Control;
+use crate::model::{Epilogue, Form, Phase, Step, StepId, Term};
+
+/// Chooses the value of a pixel: (image of the batch, row, column, its mixture parameters) to
+/// values in `[-1, 1]`. Called from several threads, for different images.
+pub(super) type NextPixel<'a> = dyn Fn(usize, usize, usize, &[f32]) -> [f32; 3] + Sync + 'a;
+
+/// Receives the mixture parameters of a pixel: (image of the batch, row, column, parameters).
+pub(super) type TakeParams<'a> = dyn Fn(usize, usize, usize, &[f32]) + Sync + 'a;
+
+/// Which terms of a step are summed, and whether the result is finished.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Row-phase terms; the sums stay partial unless there are no others.
+    Row,
+    /// The rest, on top of the partial sums.
+    Pixel,
+    /// All of them, partial sums staying in scratch.
+    Whole,
+}
+
+/// One batch in progress.
+pub(super) struct Run<'a, E> {
+    pub model: &'a PackedModel<E>,
+    pub storage: &'a Storage<E>,
+    /// The class of each image of the batch (0 if unconditional).
+    pub classes: &'a [usize],
+    pub control: &'a Control<'a>,
+    pub channels: usize,
+    pub params_per_pixel: usize,
+}
+
+impl<E: Element> Run<'_, E> {
+    /// Cached generation. Returns false if cancelled.
+    pub fn cached(&self, team: &Team, next: &NextPixel<'_>) -> bool {
+        let stop = AtomicBool::new(false);
+        let (height, width) = (self.storage.height, self.storage.width);
+        team.run(|member| {
+            for row in 0..height {
+                if self.stop_at(member, &stop, row) {
+                    return;
+                }
+                for &scheduled in &self.model.row_phase[row % 4] {
+                    self.meet(member, scheduled);
+                    let step = &self.model.plan.steps[scheduled.step];
+                    let grid_row = (row >> step.output_level()) / step.output_step;
+                    let columns = 0..width >> step.level;
+                    self.step(member, scheduled.step, grid_row, columns, Part::Row);
+                }
+                member.barrier();
+                for column in 0..width {
+                    self.pixel(member, row, column);
+                    member.barrier();
+                    self.choose(member, row, column, (0, 0), next);
+                    member.barrier();
+                }
+            }
+        });
+        !stop.load(Ordering::Relaxed)
+    }
+
+    /// The pixel phase up to the mixture parameters.
+    fn pixel(&self, member: Member<'_>, row: usize, column: usize) {
+        let levels = crate::model::Plan::active_levels(row, column);
+        for &scheduled in &self.model.pixel_phase[levels - 1] {
+            self.meet(member, scheduled);
+            let level = self.model.plan.steps[scheduled.step].level;
+            let at = column >> level;
+            self.step(
+                member,
+                scheduled.step,
+                row >> level,
+                at..at + 1,
+                Part::Pixel,
+            );
+        }
+    }
+
+    /// Naive generation: a whole-image evaluation per pixel. Returns false if cancelled.
+    pub fn naive(&self, team: &Team, next: &NextPixel<'_>) -> bool {
+        let stop = AtomicBool::new(false);
+        team.run(|member| {
+            for row in 0..self.storage.height {
+                for column in 0..self.storage.width {
+                    if self.stop_at(member, &stop, row) {
+                        return;
+                    }
+                    self.whole_image(member);
+                    self.choose(member, row, column, (row, column), next);
+                    member.barrier();
+                }
+            }
+        });
+        !stop.load(Ordering::Relaxed)
+    }
+
+    /// Evaluates the network on the image in storage and hands the mixture parameters of every
+    /// pixel to `take`.
+    pub fn forward(&self, team: &Team, take: &TakeParams<'_>) {
+        team.run(|member| {
+            self.whole_image(member);
+            for row in 0..self.storage.height {
+                for column in 0..self.storage.width {
+                    self.each_image(member, (row, column), |image, params| {
+                        take(image, row, column, params);
+                    });
+                }
+            }
+        });
+    }
+
+    /// Runs every step on every row.
+    fn whole_image(&self, member: Member<'_>) {
+        member.barrier();
+        for &scheduled in &self.model.forward {
+            self.meet(member, scheduled);
+            let level = self.model.plan.steps[scheduled.step].level;
+            for row in 0..self.storage.height >> level {
+                let columns = 0..self.storage.width >> level;
+                self.step(member, scheduled.step, row, columns, Part::Whole);
+            }
+        }
+        member.barrier();
+    }
+
+    fn meet(&self, member: Member<'_>, scheduled: Scheduled) {
+        if scheduled.barrier {
+            member.barrier();
+        }
+    }
+
+    /// One thread decides for all whether to stop; also reports progress.
+    fn stop_at(&self, member: Member<'_>, stop: &AtomicBool, row: usize) -> bool {
+        if member.index == 0 {
+            let pixels = self.storage.height * self.storage.width;
+            self.control.report(row * self.storage.width, pixels);
+            stop.store(self.control.cancelled(), Ordering::Relaxed);
+        }
+        member.barrier();
+        stop.load(Ordering::Relaxed)
+    }
+
+    /// Calls `visit` with the mixture parameters of this member's images at a pixel.
+    fn each_image(
+        &self,
+        member: Member<'_>,
+        (row, column): (usize, usize),
+        mut visit: impl FnMut(usize, &[f32]),
+    ) {
+        let rows = self.storage.params.rows(row as isize, column as isize, 1);
+        for image in member.share(self.storage.batch, 1) {
+            // SAFETY: the parameters of this pixel are complete (a barrier lies between) and
+            // hold `params_per_pixel` numbers per image of the batch.
+            let params =
+                unsafe { std::slice::from_raw_parts(rows.row(image), self.params_per_pixel) };
+            visit(image, params);
+        }
+    }
+
+    /// Lets `next` choose this member's images' pixels and pushes them into the image's cache.
+    fn choose(
+        &self,
+        member: Member<'_>,
+        row: usize,
+        column: usize,
+        params_at: (usize, usize),
+        next: &NextPixel<'_>,
+    ) {
+        self.each_image(member, params_at, |image, params| {
+            let pixel = next(image, row, column, params);
+            self.set_pixel(image, row, column, pixel);
+        });
+    }
+
+    /// Writes a pixel of the input image with its ones channel.
+    pub fn set_pixel(&self, image: usize, row: usize, column: usize, pixel: [f32; 3]) {
+        let Some(plane) = self.storage.operand(self.model.plan.image, Form::Plain) else {
+            return;
+        };
+        let rows = plane.rows(row as isize, column as isize, 1);
+        // SAFETY: the plane has `channels + 1` channels per pixel, and only this member writes
+        // this image's pixels until the next barrier.
+        unsafe {
+            let to = rows.row(image);
+            for (channel, &value) in pixel[..self.channels].iter().enumerate() {
+                *to.add(channel) = E::from_f32(value);
+            }
+            *to.add(self.channels) = E::from_f32(1.0);
+        }
+    }
+
+    /// Computes this member's share of a step for some columns of one row of its grid.
+    fn step(&self, member: Member<'_>, id: StepId, row: usize, columns: Range<usize>, part: Part) {
+        let packed = &self.model.steps[id];
+        let step = &self.model.plan.steps[id];
+        let rows = columns.len() * self.storage.batch;
+        let (units, rows) = share(member, packed.units, packed.granule(), rows);
+        if units.is_empty() || rows.is_empty() {
+            return;
+        }
+        let partial = self.storage.partials[id].as_ref();
+        let acc = match (part, partial) {
+            (Part::Row | Part::Pixel, Some(partial)) => partial.rows(0, columns.start as isize, 1),
+            _ if step.to.is_none() => {
+                let (row, column) = match part {
+                    Part::Whole => (row, columns.start),
+                    _ => (0, 0),
+                };
+                self.storage.params.rows(row as isize, column as isize, 1)
+            }
+            _ => self.storage.scratch[member.index].rows(0, 0, 1),
+        };
+        // SAFETY: `acc` has one row of `acc_width` sums per column and image; operands and
+        // results are rows of this storage, laid out for this model; members write disjoint
+        // units or rows, and barriers separate them from the steps that read them.
+        unsafe {
+            let continues = part == Part::Pixel && packed.row.is_some();
+            if !continues {
+                self.start(&units, &rows, id, acc);
+            }
+            if let (Part::Row | Part::Whole, Some(weights)) = (part, &packed.row) {
+                let segments = self.segments(step, step.row_terms(), row, columns.start);
+                let segments = &segments[..step.row_terms().len()];
+                accumulate(
+                    self.model.isa,
+                    weights,
+                    units.clone(),
+                    rows.clone(),
+                    segments,
+                    acc,
+                );
+            }
+            if let (Part::Pixel | Part::Whole, Some(weights)) = (part, &packed.pixel) {
+                let segments = self.segments(step, step.pixel_terms(), row, columns.start);
+                let segments = &segments[..step.pixel_terms().len()];
+                accumulate(
+                    self.model.isa,
+                    weights,
+                    units.clone(),
+                    rows.clone(),
+                    segments,
+                    acc,
+                );
+            }
+            let finished = part != Part::Row || step.complete_in_row_phase();
+            if let (true, Some(to)) = (finished, step.to) {
+                let column = (columns.start * step.output_step + step.output_offset.1) as isize;
+                let row_out = (row * step.output_step + step.output_offset.0) as isize;
+                let at = |plane: Option<&Plane<E>>| {
+                    plane.map(|plane| plane.rows(row_out, column, step.output_step))
+                };
+                let raw = |activation: usize| {
+                    self.storage
+                        .raw(activation)
+                        .map(|plane| plane.rows(row_out, column, step.output_step))
+                };
+                let residual = match step.epilogue {
+                    Epilogue::Gate { residual } => raw(residual),
+                    _ => None,
+                };
+                let destination = Destination {
+                    raw: raw(to),
+                    operand: at(self.storage.operand(to, Form::Plain)),
+                    elu: at(self.storage.operand(to, Form::Elu)),
+                    concat_elu: at(self.storage.operand(to, Form::ConcatElu)),
+                };
+                finish(
+                    self.model.isa,
+                    packed.op,
+                    packed.channels,
+                    units,
+                    rows,
+                    acc,
+                    residual,
+                    &destination,
+                );
+            }
+        }
+    }
+
+    /// Starts sums from the bias, the class term included.
+    ///
+    /// # Safety
+    /// `acc` must address `rows` rows of the step's accumulators that no other thread touches.
+    unsafe fn start(&self, units: &Range<usize>, rows: &Range<usize>, id: StepId, acc: Rows<f32>) {
+        let sums = units.start * UNIT..units.end * UNIT;
+        for row in rows.clone() {
+            let class = self.classes[row % self.storage.batch];
+            let bias = &self.model.steps[id].bias(class)[sums.clone()];
+            // SAFETY: the caller vouches for the row.
+            unsafe {
+                let to = acc.row(row).add(sums.start);
+                std::ptr::copy_nonoverlapping(bias.as_ptr(), to, bias.len());
+            }
+        }
+    }
+
+    /// The operands of terms at a grid row, from a grid column on.
+    fn segments(
+        &self,
+        step: &Step,
+        terms: &[Term],
+        row: usize,
+        column: usize,
+    ) -> [Rows<E>; MAX_TERMS] {
+        let nowhere = Rows {
+            base: std::ptr::null_mut(),
+            row_stride: 0,
+            group: 1,
+            group_stride: 0,
+        };
+        let mut segments = [nowhere; MAX_TERMS];
+        for (segment, term) in segments.iter_mut().zip(terms) {
+            if let Some(plane) = self.storage.operand(term.source, term.form) {
+                let at = |grid: usize, offset: isize| (grid * step.input_step) as isize + offset;
+                *segment = plane.rows(
+                    at(row, term.row_offset),
+                    at(column, term.column_offset),
+                    step.input_step,
+                );
+            }
+            debug_assert!(term.phase != Phase::Row || term.row_offset <= 0);
+        }
+        segments
+    }
+}
+
+/// The most terms a step has in one phase: six taps and an aux input.
+const MAX_TERMS: usize = 8;
+
+/// Splits a step between the members: by units, so that each core reads its own part of the
+/// weights only; by rows where that balances better and there are many.
+fn share(
+    member: Member<'_>,
+    units: usize,
+    granule: usize,
+    rows: usize,
+) -> (Range<usize>, Range<usize>) {
+    const MANY_ROWS: usize = 32;
+    if (units / granule).is_multiple_of(member.count) || rows < MANY_ROWS * member.count {
+        (member.share(units, granule), 0..rows)
+    } else {
+        (0..units, member.share(rows, 1))
+    }
+}

@@ -1,0 +1,114 @@
+//! Sixteen f32 lanes, the granule of all inner loops, for every instruction set.
+//!
+//! Inner loops are written once, generic over [`Lanes`], as a [`Vectorised`] operation, and
+//! instantiated per instruction set by [`Isa::run`]. Every operation rounds as IEEE 754 says, so
+//! all instruction sets give the same bits.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+mod store;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
+pub(super) use portable::Portable;
+pub use store::Store;
+
+use half::bf16;
+
+use super::isa::Isa;
+
+/// Lanes of a [`Lanes::F`] or [`Lanes::I`].
+pub const LANES: usize = 16;
+
+/// Operations on sixteen lanes with one instruction set.
+///
+/// # Safety
+/// All functions require that the processor has the instruction set; code that calls them runs
+/// inside [`Lanes::run`], which compiles it with the instruction set enabled. Pointers must be
+/// valid for sixteen elements; no alignment is needed.
+pub trait Lanes: Copy + 'static {
+    /// Sixteen f32.
+    type F: Copy;
+    /// Sixteen i32.
+    type I: Copy;
+    /// Most rows of a product's tile: row pointers and sums stay in registers.
+    const TILE_ROWS: usize;
+
+    /// Most units of a product's tile of `rows` rows.
+    fn tile_units(rows: usize) -> usize;
+
+    /// Runs `operation` as a function of its own, compiled for this instruction set.
+    unsafe fn run<O: Vectorised>(operation: O) -> O::Output;
+
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a > b { yes } else { no }` by lane; false for NaN.
+    unsafe fn select_gt(a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+
+    unsafe fn bits(value: Self::F) -> Self::I;
+    unsafe fn from_bits(value: Self::I) -> Self::F;
+    unsafe fn splat_i(value: i32) -> Self::I;
+    unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn and_i(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn or_i(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn shift_left<const N: u32>(a: Self::I) -> Self::I;
+    /// Logical (zeros come in).
+    unsafe fn shift_right<const N: u32>(a: Self::I) -> Self::I;
+    /// The nearest f32.
+    unsafe fn to_float(a: Self::I) -> Self::F;
+
+    /// Sixteen pairs of bf16, one pair per lane, the first in the low half.
+    unsafe fn load_pairs(from: *const bf16) -> Self::I;
+    /// Stores the low half of every lane.
+    unsafe fn store_halves(to: *mut bf16, value: Self::I);
+    /// Asks for the cache line of `address` in L2; any address will do.
+    unsafe fn prefetch(address: *const u8);
+}
+
+/// Code that is compiled once per instruction set. `run` and all it calls must be
+/// `#[inline(always)]`, or go through [`Lanes::run`].
+pub trait Vectorised {
+    type Output;
+    /// # Safety
+    /// As for [`Lanes`]; the operation adds its own conditions on the pointers it holds.
+    unsafe fn run<L: Lanes>(self) -> Self::Output;
+}
+
+impl Isa {
+    /// Runs an operation with this instruction set.
+    ///
+    /// # Safety
+    /// The conditions of the operation.
+    #[inline]
+    pub(super) unsafe fn run<O: Vectorised>(self, operation: O) -> O::Output {
+        // SAFETY: an `Isa` other than `Portable` is only made after its features were found.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => Avx2::run(operation),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Avx512::run(operation),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => Neon::run(operation),
+                _ => Portable::run(operation),
+            }
+        }
+    }
+}

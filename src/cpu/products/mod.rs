@@ -1,0 +1,44 @@
+//! Products: `acc[row][column] += sum over segments and k of a[row][k] * w[k][column]`.
+//!
+//! Every output is one chain of fused multiply-adds in the order of the segments and of k within
+//! them, so it does not depend on how rows, columns or threads are split. In f32 it does not
+//! depend on the instruction set either.
+
+mod blocks;
+pub(super) mod kernels;
+mod packing;
+mod tile;
+
+use std::ops::Range;
+
+pub use packing::{Columns, Packed, UNIT};
+
+use super::isa::Isa;
+use super::rows::{Element, Rows};
+
+/// Adds a product to `acc`: rows `rows`, columns of the units `units`.
+///
+/// `acc` addresses rows of `16 * units` f32 each in unit order; `segments` gives one operand per
+/// segment of `weights`, in order.
+///
+/// # Safety
+/// All addressed rows must be valid for reads (operands: the padded segment length) and writes
+/// (`acc`), operands and `acc` must not overlap, and no other thread may touch the same part of
+/// `acc`.
+pub unsafe fn accumulate<E: Element>(
+    isa: Isa,
+    weights: &Packed<E>,
+    units: Range<usize>,
+    rows: Range<usize>,
+    segments: &[Rows<E>],
+    acc: Rows<f32>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { E::accumulate(isa, weights, units, rows, segments, acc) }
+}
+
+/// Whether AMX tiles for bf16 can be used: the processor has them and the system lends them.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn amx_available() -> bool {
+    false
+}

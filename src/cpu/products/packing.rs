@@ -1,0 +1,112 @@
+//! Weights in the order in which the inner loops read them.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::cpu::isa::Isa;
+use crate::cpu::rows::Element;
+
+/// Columns of a unit: the granule in which weights are packed and columns are shared out.
+pub const UNIT: usize = 16;
+
+/// How the columns of a weight matrix are placed in units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// Unit `i` holds columns `16 i .. 16 i + 16`; the last one is padded with zeros.
+    Plain,
+    /// The matrix has `2 n` columns, an `a` and a `b` half; unit `2 i` holds columns
+    /// `16 i .. 16 i + 16` of the a half and unit `2 i + 1` those of the b half, so that a gate
+    /// finds both side by side.
+    Gated,
+}
+
+/// A cache line, for its alignment.
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// A weight matrix packed for [`super::accumulate`]: by unit, then by segment, then by
+/// [`Element::GROUP`] of k, `[16][GROUP]` weights: all that a unit needs is one run of memory.
+#[derive(Clone, Debug)]
+pub struct Packed<E> {
+    segments: Vec<usize>,
+    depth: usize,
+    units: usize,
+    lines: Vec<Line>,
+    element: std::marker::PhantomData<E>,
+}
+
+impl<E: Element> Packed<E> {
+    /// Packs a matrix of `segments.iter().sum()` rows (before padding) and `n` columns (`2 n` when
+    /// gated); `weight(segment, k, column)` gives its entries.
+    pub fn new(
+        _isa: Isa,
+        segments: &[usize],
+        n: usize,
+        columns: Columns,
+        weight: impl Fn(usize, usize, usize) -> f32,
+    ) -> Self {
+        let groups = n.div_ceil(UNIT);
+        let units = match columns {
+            Columns::Plain => groups,
+            Columns::Gated => 2 * groups,
+        };
+        let padded: Vec<usize> = segments
+            .iter()
+            .map(|k| k.next_multiple_of(E::PAD))
+            .collect();
+        let depth: usize = padded.iter().sum();
+        let per_line = size_of::<Line>() / size_of::<E>();
+        let mut lines = vec![Line::zeroed(); (units * depth * UNIT).div_ceil(per_line)];
+        let data: &mut [E] = bytemuck::cast_slice_mut(&mut lines);
+        for unit in 0..units {
+            let (group, half) = match columns {
+                Columns::Plain => (unit, 0),
+                Columns::Gated => (unit / 2, unit % 2),
+            };
+            let mut start = unit * depth;
+            for (segment, (&k, &padded)) in segments.iter().zip(&padded).enumerate() {
+                for k_index in 0..k {
+                    for lane in 0..UNIT.min(n - group * UNIT) {
+                        let column = half * n + group * UNIT + lane;
+                        let (block, within) = (k_index / E::GROUP, k_index % E::GROUP);
+                        let at = (start + block * E::GROUP) * UNIT + lane * E::GROUP + within;
+                        data[at] = E::from_f32(weight(segment, k_index, column));
+                    }
+                }
+                start += padded;
+            }
+        }
+        Self {
+            segments: padded,
+            depth,
+            units,
+            lines,
+            element: std::marker::PhantomData,
+        }
+    }
+
+    /// Units of 16 columns.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Padded length of each segment, in elements.
+    pub fn segments(&self) -> &[usize] {
+        &self.segments
+    }
+
+    /// Bytes of packed weights.
+    pub fn bytes(&self) -> usize {
+        std::mem::size_of_val(self.lines.as_slice())
+    }
+
+    /// Sum of the padded segment lengths: `16 * depth` weights from one unit to the next.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// All weights.
+    pub(super) fn data(&self) -> &[E] {
+        bytemuck::cast_slice(&self.lines)
+    }
+}
