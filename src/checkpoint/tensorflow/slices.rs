@@ -56,6 +56,14 @@ impl Slice {
         Some(Self { extents, stated })
     }
 
+    /// The slice that is the whole tensor.
+    pub(super) fn whole(shape: &[usize]) -> Self {
+        Self {
+            extents: shape.iter().map(|&side| (0, side)).collect(),
+            stated: vec![(0, None); shape.len()],
+        }
+    }
+
     /// Number of elements.
     pub(super) fn count(&self) -> usize {
         // No more than the tensor has, whose count has been checked.
@@ -123,9 +131,10 @@ pub(super) fn cover(slices: &[Slice], count: usize) -> bool {
     let total = slices
         .iter()
         .try_fold(0usize, |total, slice| total.checked_add(slice.count()));
-    let disjoint = slices.iter().enumerate().all(|(index, slice)| {
-        slices[..index].iter().all(|other| !slice.overlaps(other))
-    });
+    let disjoint = slices
+        .iter()
+        .enumerate()
+        .all(|(index, slice)| slices[..index].iter().all(|other| !slice.overlaps(other)));
     total == Some(count) && disjoint
 }
 

@@ -164,15 +164,20 @@ impl<'a> Table<'a> {
         key: &[u8],
         found: impl FnOnce(&[u8]) -> Result<T, CheckpointError>,
     ) -> Result<Option<T>, CheckpointError> {
-        let place = self.index.partition_point(|(last, _)| last.as_slice() < key);
+        let place = self
+            .index
+            .partition_point(|(last, _)| last.as_slice() < key);
         let Some((_, handle)) = self.index.get(place) else {
             return Ok(None);
         };
         let block = self.block(*handle)?;
         let mut range: Option<Range<usize>> = None;
         let start = self.restart_before(*handle, &block, key)?;
-        self.scan(*handle, &block, start, &mut |candidate, value| {
-            match candidate.cmp(key) {
+        self.scan(
+            *handle,
+            &block,
+            start,
+            &mut |candidate, value| match candidate.cmp(key) {
                 std::cmp::Ordering::Less => Ok(true),
                 std::cmp::Ordering::Equal => {
                     let offset = value.as_ptr() as usize - block.as_ptr() as usize;
@@ -180,13 +185,14 @@ impl<'a> Table<'a> {
                     Ok(false)
                 }
                 std::cmp::Ordering::Greater => Ok(false),
-            }
-        })?;
+            },
+        )?;
         let Some(range) = range else {
             return Ok(None);
         };
         let result = found(&block[range])?;
-        self.bytes.release(handle.offset..handle.offset + handle.size);
+        self.bytes
+            .release(handle.offset..handle.offset + handle.size);
         Ok(Some(result))
     }
 
@@ -194,16 +200,13 @@ impl<'a> Table<'a> {
     fn block(&self, handle: Handle) -> Result<Cow<'_, [u8]>, CheckpointError> {
         let content = self.bytes.as_ref();
         let limit = content.len() - FOOTER;
-        let end = handle
-            .end()
-            .filter(|&end| end <= limit)
-            .ok_or_else(|| {
-                self.broken(
-                    handle,
-                    &format!("a block that ends before offset {limit}"),
-                    &format!("{} bytes", handle.size),
-                )
-            })?;
+        let end = handle.end().filter(|&end| end <= limit).ok_or_else(|| {
+            self.broken(
+                handle,
+                &format!("a block that ends before offset {limit}"),
+                &format!("{} bytes", handle.size),
+            )
+        })?;
         let (data, trailer) = content[handle.offset..end].split_at(handle.size);
         if !self.verified.borrow().contains(&handle) {
             let stored = u32::from_le_bytes([trailer[1], trailer[2], trailer[3], trailer[4]]);
@@ -235,8 +238,7 @@ impl<'a> Table<'a> {
         {
             return Ok(bytes.clone());
         }
-        let fail =
-            |found: String| self.broken(handle, "snappy-compressed data", &shown(&found));
+        let fail = |found: String| self.broken(handle, "snappy-compressed data", &shown(&found));
         let size = snap::raw::decompress_len(data).map_err(|fault| fail(fault.to_string()))?;
         if size > data.len().saturating_mul(LARGEST_SNAPPY_RATIO) {
             return Err(fail(format!(
@@ -309,7 +311,11 @@ impl<'a> Table<'a> {
         while !rest.is_empty() {
             let fail = || {
                 let at = end - rest.len();
-                self.broken(handle, &format!("an entry at {at} in the block"), "other bytes")
+                self.broken(
+                    handle,
+                    &format!("an entry at {at} in the block"),
+                    "other bytes",
+                )
             };
             let (head, after) = EntryHead::parse(rest).ok_or_else(fail)?;
             let length = head.unshared.checked_add(head.value).ok_or_else(fail)?;
@@ -322,7 +328,11 @@ impl<'a> Table<'a> {
             key.extend_from_slice(unshared);
             keys = keys.saturating_add(key.len());
             if key.len() > LONGEST_KEY
-                || keys > block.len().saturating_mul(KEYS_RATIO).saturating_add(KEYS_FLOOR)
+                || keys
+                    > block
+                        .len()
+                        .saturating_mul(KEYS_RATIO)
+                        .saturating_add(KEYS_FLOOR)
             {
                 return Err(self.broken(
                     handle,
