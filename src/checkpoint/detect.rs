@@ -6,6 +6,7 @@ use super::archive::Archive;
 use super::bytes::FileBytes;
 use super::error::shown;
 use super::npz::NpzFile;
+use super::pytorch::{self, PyTorchFile};
 use super::safetensors::{self, SafetensorsFile, ShardedSafetensors};
 use super::source::Source;
 use super::tensorflow;
@@ -46,7 +47,15 @@ fn single<'a>(
         .map(str::to_ascii_lowercase);
     if content.starts_with(b"PK\x03\x04") || content.starts_with(b"PK\x05\x06") {
         let archive = Archive::open(path, bytes)?;
+        if pytorch::looks_like(&archive) {
+            let source = PyTorchFile::open_zip(archive)?;
+            return Ok((Format::PyTorchZip, Box::new(source)));
+        }
         return Ok((Format::Npz, Box::new(NpzFile::open(archive)?)));
+    }
+    if pytorch::looks_legacy(content) {
+        let source = PyTorchFile::open_legacy(path, bytes)?;
+        return Ok((Format::PyTorchLegacy, Box::new(source)));
     }
     if tensorflow::looks_like(content) || extension.as_deref() == Some("index") {
         return tensorflow::from_bytes(path, bytes);
