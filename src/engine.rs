@@ -313,7 +313,11 @@ impl Engine {
         Ok(())
     }
 
-    fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
+    /// Checks the class of an image, or that it has none, against the model.
+    ///
+    /// # Errors
+    /// When a class is missing, superfluous or out of range.
+    pub fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
         let expected = match (self.hyper.classes, class) {
             (None, None) => return Ok(()),
             (Some(classes), Some(class)) if class < classes => return Ok(()),
@@ -326,7 +330,11 @@ impl Engine {
         })
     }
 
-    fn check(&self, request: &Request) -> Result<(), EngineError> {
+    /// Checks a request as [`Engine::generate`] does, without running it.
+    ///
+    /// # Errors
+    /// When the request does not fit the model.
+    pub fn check(&self, request: &Request) -> Result<(), EngineError> {
         self.check_size(request.size)?;
         let error = |what, expected: String, found: String| {
             Err(EngineError::Request {

@@ -1,6 +1,6 @@
 //! The demonstration models that come with the program.
 
-use crate::checkpoint::{Checkpoint, CheckpointError, LoadOptions};
+use crate::checkpoint::{Checkpoint, CheckpointError, Inspection, LoadOptions};
 
 /// A model that is part of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,5 +42,13 @@ impl EmbeddedModel {
     /// None in a program that was built whole: as [`Checkpoint::from_bytes`].
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::from_bytes(self.name, self.bytes, &LoadOptions::default())
+    }
+
+    /// Looks into the model's file.
+    ///
+    /// # Errors
+    /// As [`EmbeddedModel::checkpoint`].
+    pub fn inspect(&self) -> Result<Inspection, CheckpointError> {
+        Checkpoint::inspect_bytes(self.name, self.bytes)
     }
 }

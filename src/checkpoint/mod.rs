@@ -221,6 +221,16 @@ impl Checkpoint {
         inspect::inspect(path, format, source.as_ref())
     }
 
+    /// As [`Checkpoint::inspect`], for the bytes of a single file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::inspect`]; formats of several files are refused.
+    pub fn inspect_bytes(name: &str, bytes: &[u8]) -> Result<Inspection, CheckpointError> {
+        let path = Path::new(name);
+        let (format, source) = detect::from_bytes(path, bytes)?;
+        inspect::inspect(path, format, source.as_ref())
+    }
+
     /// Writes the tensors as f32 to a `.safetensors` or `.npz` file, with the hyperparameters as
     /// metadata. The file appears whole or not at all.
     ///

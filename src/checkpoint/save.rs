@@ -1,6 +1,6 @@
 //! Writing model files.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use ::safetensors::Dtype;
@@ -15,6 +15,7 @@ use super::npz::METADATA_MEMBER;
 use super::safetensors::METADATA_KEY;
 use super::{CheckpointError, Tensor, Tensors};
 use crate::model::Hyperparameters;
+use crate::whole_file::WholeFile;
 
 /// Element type of the matrices in a written file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +65,7 @@ pub(super) fn save(
     precision: Precision,
 ) -> Result<(), CheckpointError> {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let format: fn(&Tensors, &str, Precision, &mut BufWriter<&std::fs::File>) -> _ =
+    let format: fn(&Tensors, &str, Precision, &mut WholeFile) -> _ =
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("safetensors") => write_safetensors,
             Some("npz") => write_npz,
@@ -84,26 +85,9 @@ pub(super) fn save(
         fault: fault.to_string(),
     })?;
     let fail = |fault| CheckpointError::io(path, "write", fault);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    // Like any new file: the user's mask decides, not the private default of temporary files.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder
-        .prefix(".fastpix-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map_err(fail)?;
-    let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    format(tensors, &json, precision, &mut writer).map_err(fail)?;
-    writer.flush().map_err(fail)?;
-    drop(writer);
-    temporary.as_file().sync_all().map_err(fail)?;
-    temporary.persist(path).map_err(|fault| fail(fault.error))?;
-    Ok(())
+    let mut file = WholeFile::create(path).map_err(fail)?;
+    format(tensors, &json, precision, &mut file).map_err(fail)?;
+    file.finish().map_err(fail)
 }
 
 /// The safetensors format: length of the header, header, tensors in the header's order.
@@ -111,7 +95,7 @@ fn write_safetensors(
     tensors: &Tensors,
     json: &str,
     precision: Precision,
-    to: &mut BufWriter<&std::fs::File>,
+    to: &mut WholeFile,
 ) -> std::io::Result<()> {
     let mut end = 0;
     // Larger elements first, so that every tensor is aligned.
@@ -153,20 +137,34 @@ fn write_npz(
     tensors: &Tensors,
     json: &str,
     precision: Precision,
-    to: &mut BufWriter<&std::fs::File>,
+    to: &mut WholeFile,
 ) -> std::io::Result<()> {
     let mut zip = ZipWriter::new(&mut *to);
+    if let Err(fault) = write_members(tensors, json, precision, &mut zip) {
+        // Dropping it would try to complete the archive and print that it could not.
+        std::mem::forget(zip);
+        return Err(fault);
+    }
+    zip.finish()?;
+    Ok(())
+}
+
+fn write_members(
+    tensors: &Tensors,
+    json: &str,
+    precision: Precision,
+    zip: &mut ZipWriter<&mut WholeFile>,
+) -> std::io::Result<()> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, tensor) in tensors {
         let precision = precision.of(tensor);
         zip.start_file(npyz::npz::file_name_from_array_name(name), options)?;
-        write_npy_header(tensor, precision, &mut zip)?;
-        precision.write(&tensor.values, &mut zip)?;
+        write_npy_header(tensor, precision, zip)?;
+        precision.write(&tensor.values, zip)?;
     }
     zip.start_file(METADATA_MEMBER, options)?;
     zip.write_all(json.as_bytes())?;
-    zip.finish()?;
-    Ok(())
+    zip.flush()
 }
 
 fn write_npy_header(
