@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Hyperparameters, Layer, LayerKind, Layers};
 use crate::checkpoint::{Tensor, Tensors};
+use crate::distribution::Philox;
 
 /// TensorFlow's `l2_normalize` floor under the squared norm of convolutions.
 const CONV_NORM_FLOOR: f64 = 1e-12;
@@ -159,6 +160,29 @@ impl Weights {
             layers,
             folded,
         })
+    }
+}
+
+impl Weights {
+    /// A model with random weights of about the size that training starts from: `V` uniform,
+    /// `g` around 1, `b` around 0. For benchmarks and tests, where only the shape matters.
+    pub fn random(hyper: &Hyperparameters, seed: u64) -> Result<Self, WeightsError> {
+        let tensors = Layers::new(hyper)
+            .all
+            .iter()
+            .flat_map(Layer::tensors)
+            .enumerate()
+            .map(|(index, (name, shape))| {
+                let mut values = vec![0.0; shape.iter().product()];
+                Philox::new(seed, index as u64, 0).uniforms(&mut values);
+                let mean = if name.ends_with("/g") { 1.0 } else { 0.0 };
+                for value in &mut values {
+                    *value += mean - 0.5;
+                }
+                (name, Tensor { shape, values })
+            })
+            .collect();
+        Self::fold_owned(hyper, tensors)
     }
 }
 
