@@ -6,15 +6,21 @@ use super::archive::Archive;
 use super::bytes::FileBytes;
 use super::error::shown;
 use super::npz::NpzFile;
+use super::pytorch::{self, PyTorchFile};
 use super::safetensors::{self, SafetensorsFile, ShardedSafetensors};
 use super::source::Source;
+use super::tensorflow;
 use super::{CheckpointError, Format};
 
 const KNOWN: &str = "a .safetensors, .npz, TensorFlow or PyTorch model file";
 
 /// Opens a model file, or the files it names.
 pub(crate) fn open(path: &Path) -> Result<(Format, Box<dyn Source>), CheckpointError> {
+    let path = &tensorflow::resolve(path)?;
     let bytes = FileBytes::open(path)?;
+    if tensorflow::looks_like(bytes.as_ref()) {
+        return tensorflow::open(path, bytes);
+    }
     if safetensors::looks_like_index(bytes.as_ref()) {
         let source = ShardedSafetensors::open(path, bytes.as_ref())?;
         return Ok((Format::SafetensorsSharded, Box::new(source)));
@@ -41,7 +47,18 @@ fn single<'a>(
         .map(str::to_ascii_lowercase);
     if content.starts_with(b"PK\x03\x04") || content.starts_with(b"PK\x05\x06") {
         let archive = Archive::open(path, bytes)?;
+        if pytorch::looks_like(&archive) {
+            let source = PyTorchFile::open_zip(archive)?;
+            return Ok((Format::PyTorchZip, Box::new(source)));
+        }
         return Ok((Format::Npz, Box::new(NpzFile::open(archive)?)));
+    }
+    if pytorch::looks_legacy(content) {
+        let source = PyTorchFile::open_legacy(path, bytes)?;
+        return Ok((Format::PyTorchLegacy, Box::new(source)));
+    }
+    if tensorflow::looks_like(content) || extension.as_deref() == Some("index") {
+        return tensorflow::from_bytes(path, bytes);
     }
     if safetensors::looks_like(content) || extension.as_deref() == Some("safetensors") {
         let source = SafetensorsFile::open(path, bytes)?;

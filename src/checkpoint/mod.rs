@@ -20,6 +20,7 @@ mod pytorch;
 mod safetensors;
 mod save;
 mod source;
+mod tensorflow;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -168,7 +168,7 @@ impl Source for NpzFile<'_> {
         })?;
         match &array.strides {
             None => Ok(values),
-            Some(strides) => Ok(row_major(&entry.shape, strides, &values)),
+            Some(strides) => Ok(row_major(&entry.shape, strides, &values, count)),
         }
     }
 }

@@ -142,12 +142,17 @@ pub(crate) trait Source {
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError>;
 }
 
-/// Brings elements stored with these strides (in elements) into row-major order.
-pub(crate) fn row_major(shape: &[usize], strides: &[usize], stored: &[f32]) -> Vec<f32> {
+/// Brings `count` elements stored with these strides (in elements) into row-major order.
+pub(crate) fn row_major(
+    shape: &[usize],
+    strides: &[usize],
+    stored: &[f32],
+    count: usize,
+) -> Vec<f32> {
     let mut position = vec![0; shape.len()];
-    let mut values = Vec::with_capacity(stored.len());
+    let mut values = Vec::with_capacity(count);
     let mut at = 0;
-    while values.len() < stored.len() {
+    while values.len() < count {
         values.push(stored[at]);
         // The next position, last axis first.
         for axis in (0..shape.len()).rev() {
@@ -172,7 +177,7 @@ mod tests {
         // numpy.arange(6).reshape(2, 3) stored in Fortran order.
         let stored = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0];
         assert_eq!(
-            row_major(&[2, 3], &[1, 2], &stored),
+            row_major(&[2, 3], &[1, 2], &stored, 6),
             [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
         );
     }

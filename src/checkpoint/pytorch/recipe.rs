@@ -124,7 +124,7 @@ fn permuted(shape: &[usize], axes: &[usize], values: &[f32]) -> Vec<f32> {
         strides[axis - 1] = strides[axis] * shape[axis];
     }
     let of = |from: &[usize]| axes.iter().map(|&axis| from[axis]).collect::<Vec<_>>();
-    row_major(&of(shape), &of(&strides), values)
+    row_major(&of(shape), &of(&strides), values, values.len())
 }
 
 /// `weight / sqrt(variance + eps)` per channel.
