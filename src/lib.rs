@@ -48,6 +48,7 @@ mod engine;
 pub mod images;
 pub mod model;
 pub mod models;
+mod npy_header;
 mod whole_file;
 
 pub use engine::{
