@@ -5,28 +5,20 @@
 
 use std::path::Path;
 
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
+use npyz::{DType, Endianness, Order, TypeChar, TypeStr};
 
 use super::CheckpointError;
 use super::archive::Archive;
 use super::error::shown;
 use super::safetensors::METADATA_KEY;
 use super::source::{ElementType, Entry, Source, row_major};
+use crate::npy_header;
 
 /// Name of the member that holds the hyperparameters.
 pub(crate) const METADATA_MEMBER: &str = "fastpix.json";
 
-/// Longest `.npy` header read, preamble included. NumPy writes 128 bytes for plain arrays.
-const LARGEST_HEADER: u64 = 4096;
-
 /// Longest metadata.
 const LARGEST_METADATA: u64 = 64 << 10;
-
-/// Decimal digits in a header beyond which a product of its numbers could overflow 64 bits.
-const MOST_DIGITS: usize = 19;
-
-/// Brackets in a header beyond which no plain array goes.
-const DEEPEST_NESTING: usize = 8;
 
 /// One array, not read yet.
 struct Array {
@@ -66,8 +58,9 @@ impl<'a> NpzFile<'a> {
                 ignored.push((member.name, "not a NumPy array".into()));
                 continue;
             };
-            let beginning = archive.beginning(index, LARGEST_HEADER)?;
-            let (header, data_start) = parse_header(&path, name, &beginning)?;
+            let beginning = archive.beginning(index, npy_header::LONGEST)?;
+            let (header, data_start) = npy_header::parse(&beginning)
+                .map_err(|fault| malformed(&path, name, &fault.expected, fault.found))?;
             let shape = header
                 .shape()
                 .iter()
@@ -180,53 +173,6 @@ fn malformed(path: &Path, name: &str, expected: &str, found: String) -> Checkpoi
         expected,
         shown(&found),
     )
-}
-
-/// Parses the header at the beginning of a member; also gives its length.
-///
-/// The parser trusts the numbers it is given, so lengths, nesting and digits are bounded first.
-fn parse_header(
-    path: &Path,
-    name: &str,
-    beginning: &[u8],
-) -> Result<(NpyHeader, usize), CheckpointError> {
-    let fail = |expected: &str, found: String| malformed(path, name, expected, found);
-    let preamble = match beginning {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, 0, a, b, ..] => {
-            Some((10usize, usize::from(u16::from_le_bytes([*a, *b]))))
-        }
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, 0, a, b, c, d, ..] => {
-            Some((12, u32::from_le_bytes([*a, *b, *c, *d]) as usize))
-        }
-        _ => None,
-    };
-    let Some((start, length)) = preamble else {
-        let start = &beginning[..beginning.len().min(12)];
-        return Err(fail(
-            "a NumPy header of version 1 to 3",
-            format!("bytes {start:02x?}"),
-        ));
-    };
-    let Some(text) = beginning.get(start..start.saturating_add(length)) else {
-        return Err(fail(
-            &format!("a header of at most {} bytes", beginning.len() - start),
-            format!("{length}"),
-        ));
-    };
-    let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let nesting = text
-        .iter()
-        .filter(|byte| matches!(byte, b'(' | b'[' | b'{'))
-        .count();
-    if digits > MOST_DIGITS || nesting > DEEPEST_NESTING {
-        return Err(fail(
-            "the header of a plain array",
-            String::from_utf8_lossy(text).trim_end().to_owned(),
-        ));
-    }
-    let header = NpyHeader::from_reader(&beginning[..start + length])
-        .map_err(|fault| fail("a valid NumPy header", fault.to_string()))?;
-    Ok((header, start + length))
 }
 
 /// The element type, and whether it is big-endian.

@@ -1,5 +1,6 @@
 //! Images, mixture parameters and labels as NumPy arrays.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,18 +8,11 @@ use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr, WriterBuilder
 
 use super::{ImageError, LARGEST_SIDE};
 use crate::LevelImages;
+use crate::npy_header;
 use crate::whole_file::WholeFile;
 
 /// First bytes of every `.npy` file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
-
-/// Longest header read; NumPy writes 128 bytes for plain arrays.
-const LARGEST_HEADER: usize = 4096;
-
-/// Number and nesting limits beyond which the header is not that of a plain array, checked
-/// because the header's parser recurses and trusts numbers.
-const MOST_DIGITS: usize = 40;
-const MOST_BRACKETS: usize = 8;
 
 /// An element type that [`NpyWriter`] writes.
 pub trait NpyElement: Copy {
@@ -136,10 +130,10 @@ fn header<T: NpyElement>(shape: [usize; 4]) -> io::Result<Vec<u8>> {
 /// Reads images from an array of type uint8 and shape (N, H, W, C).
 pub(super) fn read_images(
     path: &Path,
-    mut reader: impl Read,
+    mut file: File,
     length: u64,
 ) -> Result<LevelImages, ImageError> {
-    let (header, start) = read_header(path, &mut reader)?;
+    let (header, start) = read_header(path, &mut file)?;
     let expected = "a uint8 array of shape (N, H, W, C), C 1 or 3, in C order";
     let found = || {
         ImageError::unexpected(
@@ -163,7 +157,7 @@ pub(super) fn read_images(
     if header.order() != Order::C || !side.contains(&height) || !side.contains(&width) {
         return Err(found());
     }
-    let levels = read_data(path, reader, header.shape(), 1, start, length)?;
+    let levels = read_data(path, file, header.shape(), 1, start, length)?;
     Ok(LevelImages {
         shape: [count, height, width, channels].map(|side| side as usize),
         levels,
@@ -230,54 +224,23 @@ fn element(header: &NpyHeader) -> Option<(TypeChar, usize)> {
     }
 }
 
-/// Reads the header; also gives the number of bytes it took.
-fn read_header(path: &Path, reader: &mut impl Read) -> Result<(NpyHeader, usize), ImageError> {
-    let invalid =
-        |found: String| ImageError::unexpected(path, "the header of a plain NumPy array", found);
+/// Reads the header; also gives its length. The file is left where the elements begin.
+fn read_header(path: &Path, file: &mut File) -> Result<(NpyHeader, usize), ImageError> {
     let read = |fault| ImageError::io(path, "read", fault);
-    let mut bytes = Vec::new();
-    let take = |reader: &mut dyn Read, bytes: &mut Vec<u8>, count: usize| {
-        let had = bytes.len();
-        reader
-            .take(count as u64)
-            .read_to_end(bytes)
-            .map_err(read)
-            .and_then(|_| match bytes.len() - had {
-                got if got == count => Ok(()),
-                _ => Err(invalid("the end of the file".into())),
-            })
-    };
-    take(reader, &mut bytes, MAGIC.len() + 2)?;
-    if !bytes.starts_with(MAGIC) {
-        return Err(invalid(format!("the bytes {bytes:02x?}")));
-    }
-    let wide = bytes[MAGIC.len()] > 1;
-    take(reader, &mut bytes, if wide { 4 } else { 2 })?;
-    let length = bytes[MAGIC.len() + 2..]
-        .iter()
-        .rev()
-        .fold(0, |length, &byte| length << 8 | usize::from(byte));
-    if length > LARGEST_HEADER {
-        return Err(invalid(format!("one of {length} bytes")));
-    }
-    let start = bytes.len();
-    take(reader, &mut bytes, length)?;
-    let text = &bytes[start..];
-    let count = |accept: fn(&u8) -> bool| text.iter().filter(|byte| accept(byte)).count();
-    if count(u8::is_ascii_digit) > MOST_DIGITS
-        || count(|byte| matches!(byte, b'(' | b'[' | b'{')) > MOST_BRACKETS
-    {
-        return Err(invalid("more numbers or brackets".into()));
-    }
-    let header = NpyHeader::from_reader(bytes.as_slice())
-        .map_err(|fault| invalid(fault.to_string().lines().next().unwrap_or("none").into()))?;
-    Ok((header, bytes.len()))
+    let mut beginning = Vec::new();
+    file.take(npy_header::LONGEST)
+        .read_to_end(&mut beginning)
+        .map_err(read)?;
+    let (header, length) = npy_header::parse(&beginning)
+        .map_err(|fault| ImageError::unexpected(path, fault.expected, fault.found))?;
+    file.seek(SeekFrom::Start(length as u64)).map_err(read)?;
+    Ok((header, length))
 }
 
 /// Reads the elements, exactly as many bytes as the shape asks for.
 fn read_data(
     path: &Path,
-    mut reader: impl Read,
+    mut file: File,
     shape: &[u64],
     size: usize,
     start: usize,
@@ -295,8 +258,7 @@ fn read_data(
         ));
     }
     let mut data = Vec::new();
-    reader
-        .read_to_end(&mut data)
+    file.read_to_end(&mut data)
         .map_err(|fault| ImageError::io(path, "read", fault))?;
     if data.len() as u64 != found {
         return Err(ImageError::unexpected(

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::Path;
 
 use png::text_metadata::TEXtChunk;
@@ -115,6 +115,9 @@ fn ascii_json(json: &str) -> Cow<'_, str> {
 /// Reads the image of a PNG whose file is `length` bytes long.
 pub(super) fn read(path: &Path, file: File, length: u64) -> Result<LevelImages, ImageError> {
     let fail = |fault| match fault {
+        png::DecodingError::IoError(fault) if fault.kind() == ErrorKind::UnexpectedEof => {
+            ImageError::unexpected(path, "a whole PNG", "its end too early")
+        }
         png::DecodingError::IoError(fault) => ImageError::io(path, "read", fault),
         other => ImageError::unexpected(path, "a valid PNG", other.to_string()),
     };

@@ -37,7 +37,7 @@ pub struct Hyperparameters {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HyperparametersError {
     /// A tensor needed to infer the hyperparameters is not there.
-    #[error("no tensor {name}: this is not a PixelCNN++")]
+    #[error("tensor {name}: expected in a PixelCNN++, found no such tensor")]
     Missing {
         /// The tensor looked for.
         name: String,

@@ -22,7 +22,12 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a subcommand it generates: `fastpix-run --count 4` is `fastpix-run generate --count 4`.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "fastpix-run",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
