@@ -69,6 +69,9 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// What weights and activations are stored as.
     pub precision: Precision,
+    /// Instruction set of the CPU's inner loops; the best one when `None`, or what the variable
+    /// `FASTPIX_CPU_FEATURES` names.
+    pub cpu_features: Option<crate::cpu::isa::Isa>,
 }
 
 /// What can go wrong when an engine is made or used.
@@ -226,7 +229,7 @@ impl Engine {
         }
         Ok(Self {
             hyper: weights.hyper.clone(),
-            cpu: CpuEngine::new(weights, options.threads, options.precision)?,
+            cpu: CpuEngine::new(weights, options)?,
         })
     }
 

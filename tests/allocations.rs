@@ -43,6 +43,7 @@ fn engine(hyper: &Hyperparameters, precision: Precision) -> Engine {
         device: DeviceChoice::Cpu,
         threads: Some(2),
         precision,
+        ..EngineOptions::default()
     };
     Engine::new(&Weights::random(hyper, 1).unwrap(), &options).unwrap()
 }

@@ -13,6 +13,7 @@ fn engine(weights: &Weights, threads: usize, precision: Precision) -> Engine {
         device: DeviceChoice::Cpu,
         threads: Some(threads),
         precision,
+        ..EngineOptions::default()
     };
     Engine::new(weights, &options).unwrap()
 }
@@ -56,7 +57,7 @@ fn hyperparameters() -> impl Strategy<Value = Hyperparameters> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn forward_cached_and_naive_give_the_same_bits(
@@ -208,5 +209,36 @@ fn a_set_cancel_flag_stops_the_request() {
     for path in [Path::Cached, Path::Forward] {
         let result = engine.generate(&request(&weights, (8, 8), &[0], path), &control);
         assert!(matches!(result, Err(fastpix::EngineError::Cancelled)));
+    }
+}
+
+#[test]
+fn an_image_does_not_depend_on_the_batch_size_on_any_instruction_set() {
+    let hyper = Hyperparameters {
+        nr_filters: 13,
+        ..small_model().hyper
+    };
+    let weights = Weights::random(&hyper, 5).unwrap();
+    let size = (4, 8);
+    for precision in [Precision::F32, Precision::Bf16] {
+        for isa in fastpix::cpu::isa::Isa::available() {
+            let options = EngineOptions {
+                device: DeviceChoice::Cpu,
+                threads: Some(2),
+                precision,
+                cpu_features: Some(isa),
+            };
+            let engine = Engine::new(&weights, &options).unwrap();
+            let indices: Vec<u64> = (0..64).collect();
+            let all = generate(&engine, &request(&weights, size, &indices, Path::Cached)).values;
+            for batch in [1, 2, 3, 15, 16, 17] {
+                let request = request(&weights, size, &indices[..batch], Path::Cached);
+                let some = generate(&engine, &request).values;
+                assert!(
+                    some == all[..some.len()],
+                    "batch {batch}, {isa}, {precision}"
+                );
+            }
+        }
     }
 }

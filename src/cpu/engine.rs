@@ -11,7 +11,9 @@ use super::rows::Element;
 use super::storage::{Keep, Storage};
 use super::threads::Team;
 use crate::distribution::{Mixture, Philox, round_to_grid, to_grid_value};
-use crate::engine::{Control, EngineError, Images, LevelImages, Path, Precision, Request};
+use crate::engine::{
+    Control, EngineError, EngineOptions, Images, LevelImages, Path, Precision, Request,
+};
 use crate::model::{Hyperparameters, Weights};
 
 /// A model ready on the CPU.
@@ -30,18 +32,17 @@ enum Model {
 }
 
 impl CpuEngine {
-    pub fn new(
-        weights: &Weights,
-        threads: Option<usize>,
-        precision: Precision,
-    ) -> Result<Self, IsaError> {
-        let isa = Isa::detect()?;
+    pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, IsaError> {
+        let isa = match options.cpu_features {
+            Some(isa) => Isa::from_name(isa.name())?,
+            None => Isa::detect()?,
+        };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             hyper: weights.hyper.clone(),
-            team: Team::new(threads.unwrap_or_else(available)),
+            team: Team::new(options.threads.unwrap_or_else(available)),
             isa,
-            model: match precision {
+            model: match options.precision {
                 Precision::F32 => Model::F32(PackedModel::new(weights, isa)),
                 Precision::Bf16 => Model::Bf16(PackedModel::new(weights, isa)),
             },

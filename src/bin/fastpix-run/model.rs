@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
+use fastpix::cpu::isa::Isa;
 use fastpix::models::{self, EmbeddedModel};
 use fastpix::{DeviceChoice, Engine, EngineOptions};
 
@@ -31,6 +32,10 @@ pub struct DeviceArguments {
     /// What weights and activations are stored as; sums are always f32.
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
+    /// Instruction set of the CPU's inner loops, the best one by default: portable, neon, avx2,
+    /// avx512, avx512bf16 or amx.
+    #[arg(long, value_name = "NAME", value_parser = Isa::from_name)]
+    pub cpu_features: Option<Isa>,
 }
 
 /// The precisions by name.
@@ -82,6 +87,7 @@ pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine
         device: device.device.clone(),
         threads: device.threads.map(usize::from),
         precision: device.precision.into(),
+        cpu_features: device.cpu_features,
     };
     Ok(Engine::new(&weights, &options)?)
 }
