@@ -17,7 +17,7 @@ pub fn varint(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A block of entries with prefix compression and a restart point every sixteen.
-fn block(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+pub fn block(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut restarts = Vec::new();
     let mut last: &[u8] = &[];
