@@ -40,6 +40,9 @@ fn assert_model_error(change: impl Fn(&mut Tensors), parts: &[&str]) {
     }
 }
 
+/// Keys and values of a table.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 #[test]
 fn a_missing_tensor_is_named_with_its_shape() {
     assert_model_error(
@@ -280,7 +283,7 @@ fn tables_with_wrong_checksums_are_refused_with_the_offset() {
 fn tables_that_lie_within_their_checksums_are_refused() {
     let named = tensorflow::named(&tensors(&smallest(None), 2), None);
     let entries = tensorflow::v1_entries(&named, 1);
-    let broken = |change: &dyn Fn(&mut Vec<(Vec<u8>, Vec<u8>)>)| {
+    let broken = |change: &dyn Fn(&mut Entries)| {
         let mut entries = entries.clone();
         change(&mut entries);
         tensorflow::table(&entries, 4096, false)
@@ -412,7 +415,7 @@ fn pickles_that_do_more_than_list_tensors_are_refused() {
 
 #[test]
 fn a_port_with_a_missing_or_foreign_layer_is_told_by_its_own_names() {
-    let named = pytorch::model(&smallest(None), Norm::WeightNorm, "module.");
+    let named = pytorch::model(&smallest(None), Norm::Separate, "module.");
     let load = |named: &[pytorch::Named]| {
         error(
             "m.pth",

@@ -5,7 +5,7 @@ use fastpix::checkpoint::Tensors;
 /// LevelDB's masked crc32c, by its definition.
 pub fn masked(bytes: &[u8]) -> u32 {
     let crc = crc32c::crc32c(bytes);
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 pub fn varint(bytes: &mut Vec<u8>, mut value: u64) {

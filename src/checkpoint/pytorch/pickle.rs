@@ -473,7 +473,7 @@ impl<'a> Machine<'a> {
     }
 
     fn fill_dict(&mut self, items: Vec<Value>) -> Step<()> {
-        if items.len() % 2 == 0
+        if items.len().is_multiple_of(2)
             && let Some(Value::Object(index)) = self.stack.last()
             && let Some(Object::Dict(pairs)) = self.pickle.objects.get_mut(*index)
         {
@@ -629,10 +629,11 @@ impl<'a> Machine<'a> {
                 _ => Err(self.fail("a shape", "something else")),
             },
             Callable::OrderedDict => {
+                // Each pair takes bytes of its own, unless a list is used again and again.
+                self.charge(self.pair_count(arguments))?;
                 let pairs = self.pairs(arguments).ok_or_else(|| {
                     self.fail("no arguments, or a list of pairs", "something else")
                 })?;
-                self.charge(pairs.len())?;
                 self.push_object(Object::Dict(pairs))
             }
             Callable::Storage(_) => Err(self.fail("a reference to a storage", "a new storage")),
@@ -674,21 +675,24 @@ impl<'a> Machine<'a> {
     fn pairs(&self, arguments: &Value) -> Option<Vec<(Value, Value)>> {
         match self.pickle.items(arguments)? {
             [] => Some(Vec::new()),
-            [list] => {
-                let items = self.pickle.items(list)?;
-                // Each pair takes bytes of its own, unless a list is used again and again.
-                if items.len() > self.values {
-                    return None;
-                }
-                items
-                    .iter()
-                    .map(|pair| match self.pickle.items(pair)? {
-                        [key, value] => Some((key.clone(), value.clone())),
-                        _ => None,
-                    })
-                    .collect()
-            }
+            [list] => self
+                .pickle
+                .items(list)?
+                .iter()
+                .map(|pair| match self.pickle.items(pair)? {
+                    [key, value] => Some((key.clone(), value.clone())),
+                    _ => None,
+                })
+                .collect(),
             _ => None,
+        }
+    }
+
+    /// How many pairs [`Self::pairs`] would copy.
+    fn pair_count(&self, arguments: &Value) -> usize {
+        match self.pickle.items(arguments) {
+            Some([list]) => self.pickle.items(list).map_or(0, <[_]>::len),
+            _ => 0,
         }
     }
 }
@@ -720,7 +724,8 @@ mod tests {
         for _ in 0..10_000 {
             bytes.extend(b"h\x00h\x01R0");
         }
-        assert!(error(&bytes).contains("justifies"));
+        let text = error(&bytes);
+        assert!(text.contains("justifies"), "{text}");
     }
 
     #[test]

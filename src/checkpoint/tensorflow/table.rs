@@ -37,6 +37,9 @@ const KEYS_FLOOR: usize = 1 << 20;
 /// Hides that the bytes of a checksum may themselves be checksummed.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
+/// Receives a key and its value; returns whether to go on.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, CheckpointError> + 'a;
+
 /// LevelDB's masked crc32c.
 pub(crate) fn masked_crc32c(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
@@ -302,7 +305,7 @@ impl<'a> Table<'a> {
         handle: Handle,
         block: &[u8],
         start: usize,
-        entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, CheckpointError>,
+        entry: &mut Visit<'_>,
     ) -> Result<(), CheckpointError> {
         let (end, _) = self.restarts(handle, block)?;
         let mut rest = block.get(start..end).unwrap_or(&[]);
@@ -422,7 +425,7 @@ mod tests {
         // LevelDB's masking, by its definition.
         assert_eq!(
             mask(0xe306_9283),
-            ((0xe306_9283u32 >> 15) | (0xe306_9283u32 << 17)).wrapping_add(0xa282_ead8)
+            0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8)
         );
     }
 
