@@ -124,9 +124,9 @@ impl Driver {
 
     /// Numbers one operation on `timeline` and moves `clock` past it.
     pub fn step(&mut self, context: Handle, timeline: usize, clock: &mut Clock, operation: Operation) -> Step {
-        let after = clock.as_slice().to_vec();
+        let after = clock.as_slice().into();
         let number = self.timelines.issue(timeline, clock);
-        Step { operation, context, order: LaunchOrder { timeline, number, after } }
+        Step { operation, context, order: LaunchOrder::Timeline { timeline, operation: number, clock: after } }
     }
 
     /// Runs one step on the device.

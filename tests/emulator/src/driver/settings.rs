@@ -104,7 +104,7 @@ impl Settings {
             "PERTURB" => self.device.perturb_approx = seed()?,
             "BUDGET" => self.device.instruction_budget = seed().map_err(|_| error("a number of instructions"))?,
             "CHECKS" => {
-                let expected = "all, none, or names separated by commas of: bounds, uninitialized, races, barriers, leaks";
+                let expected = "all, none, or names separated by commas of: uninitialised, shared_races, block_races, launch_races, barriers, leaks";
                 (self.device.checks, self.leaks) = parse_checks(value).ok_or_else(|| error(expected))?;
             }
             "COUNTERS" => self.counters = (!value.is_empty()).then(|| value.into()),
@@ -137,16 +137,19 @@ fn parse_bytes(text: &str) -> Option<u64> {
 
 /// The engine's checks, and whether leaks are reported.
 fn parse_checks(text: &str) -> Option<(Checks, bool)> {
-    let (mut checks, mut leaks) = match text {
-        "all" => return Some((Checks::all(), true)),
-        _ => (Checks::none(), false),
-    };
-    if text != "none" {
-        for name in text.split(',') {
-            match name.trim() {
-                "leaks" => leaks = true,
-                name => *checks.by_name(name)? = true,
-            }
+    if text == "all" {
+        return Some((Checks::default(), true));
+    }
+    let (mut checks, mut leaks) = (Checks::none(), false);
+    for name in text.split(',').map(str::trim).filter(|_| text != "none") {
+        match name {
+            "uninitialised" => checks.uninitialised = true,
+            "shared_races" => checks.shared_races = true,
+            "block_races" => checks.block_races = true,
+            "launch_races" => checks.launch_races = true,
+            "barriers" => checks.barriers = true,
+            "leaks" => leaks = true,
+            _ => return None,
         }
     }
     Some((checks, leaks))

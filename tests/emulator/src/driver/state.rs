@@ -160,9 +160,9 @@ impl Driver {
         for index in 0..driver.settings.devices as usize {
             let pool = driver.handle();
             driver.pools.insert(pool, Pool { device: index, threshold: 0, used_high: 0, implicit: true });
-            let config = driver.device_config(index);
+            let engine = Arc::new(Engine::new(driver.settings.device.clone()));
             driver.devices.push(Device {
-                engine: Arc::new(Engine::new(config)),
+                engine,
                 primary: None,
                 primary_retained: 0,
                 primary_flags: 0,
@@ -172,13 +172,6 @@ impl Driver {
             });
         }
         driver
-    }
-
-    /// Devices have their own ranges of addresses, as under unified addressing.
-    fn device_config(&self, index: usize) -> crate::DeviceConfig {
-        let mut config = self.settings.device.clone();
-        config.base_address += (index as u64) << 40;
-        config
     }
 
     /// A new handle: far from any address, and a multiple of 16 as pointers are.
@@ -294,13 +287,6 @@ impl Driver {
         for stream in self.streams.values().filter(|s| s.context == context) {
             self.host.join(&stream.clock);
         }
-    }
-
-    /// The device whose memory holds `address`, by its range of addresses.
-    pub fn device_of_address(&self, address: u64) -> Option<usize> {
-        self.devices.iter().position(|device| {
-            device.allocations.range(..=address).next_back().is_some_and(|(start, a)| address - start < a.bytes.max(1))
-        })
     }
 }
 
