@@ -40,8 +40,6 @@ pub(super) struct Allocation {
     pub serial: u64,
     pub call: &'static str,
     pub pool: Option<Handle>,
-    /// A module's variable, which the program does not free itself.
-    pub variable: bool,
 }
 
 pub(super) struct Context {
@@ -54,7 +52,6 @@ pub(super) struct Context {
     pub per_thread: HashMap<std::thread::ThreadId, Handle>,
     pub limits: BTreeMap<u32, usize>,
     pub cache: u32,
-    pub peers: Vec<Handle>,
 }
 
 pub(super) struct Stream {
