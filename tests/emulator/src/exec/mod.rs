@@ -1,0 +1,10 @@
+//! Execution of decoded kernels: warps, blocks, grids.
+
+mod access;
+mod block;
+mod grid;
+mod matrix;
+pub(crate) mod op;
+mod warp;
+
+pub(crate) use grid::{LaunchState, run_grid};
