@@ -32,7 +32,7 @@ enum Stop {
 }
 
 /// What the run loop does after an instruction.
-enum Flow {
+pub(crate) enum Flow {
     Next,
     /// All active lanes go elsewhere.
     Jump(u32),

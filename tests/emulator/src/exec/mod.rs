@@ -4,6 +4,8 @@ mod access;
 mod block;
 mod grid;
 mod matrix;
+mod print;
+mod together;
 pub(crate) mod op;
 mod warp;
 
