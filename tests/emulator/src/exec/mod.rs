@@ -9,4 +9,4 @@ mod together;
 pub(crate) mod op;
 mod warp;
 
-pub(crate) use grid::{LaunchState, run_grid};
+pub(crate) use grid::{LaunchState, mix, run_grid};
