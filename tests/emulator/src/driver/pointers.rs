@@ -1,8 +1,8 @@
 //! The pointers of the C interface, as types whose methods are safe to call.
 //!
 //! CUDA's contract is that a pointer argument is either null, where the function allows it, or valid for what the
-//! function's documentation says it reads or writes. The types here have no constructor: only a C caller can make one, by
-//! calling an exported function, and that caller vouches for the contract. Each method checks for null.
+//! function's documentation says it reads or writes. Only a C caller makes such pointers, by calling an exported function,
+//! and that caller vouches for the contract; `from_address` is for the pointers inside what such a caller passed. Each method checks for null.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -55,6 +55,11 @@ impl<T: Copy> Out<T> {
 pub(super) struct In<T>(*const T);
 
 impl<T: Copy> In<T> {
+    /// A pointer found inside a structure or list that a C caller passed.
+    pub fn from_address(address: u64) -> In<T> {
+        In(address as *const T)
+    }
+
     pub fn is_null(&self) -> bool {
         self.0.is_null()
     }
