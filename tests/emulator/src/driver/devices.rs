@@ -47,7 +47,10 @@ extern "C" fn cuDriverGetVersion(version: Out<i32>) -> Status {
         Some(driver) => driver.settings.driver_version,
         None => match configured() {
             Ok(settings) => settings.driver_version,
-            Err(_) => return Status::INVALID_VALUE,
+            Err(text) => {
+                report::explain(&text);
+                return Status::INVALID_VALUE;
+            }
         },
     };
     version.set(settings).into()

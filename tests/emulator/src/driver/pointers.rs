@@ -114,6 +114,10 @@ pub(super) struct HostTarget(*mut c_void);
 unsafe impl Send for HostSource {}
 // SAFETY: as for HostSource.
 unsafe impl Send for HostTarget {}
+// SAFETY: a shared address is only copied; what lies behind it is reached under the contract above.
+unsafe impl Sync for HostSource {}
+// SAFETY: as for HostSource.
+unsafe impl Sync for HostTarget {}
 
 impl HostSource {
     /// The same address seen as an untyped number, as unified addressing allows.
