@@ -85,7 +85,8 @@ pub(crate) struct Builder<'s, 'a> {
     /// Labels at the end of each function being expanded: where `ret` goes.
     returns: Vec<u32>,
     location: (Option<u32>, u32),
-    home: Option<u32>,
+    /// Dynamic shared memory follows every static variable, wherever it is declared.
+    dynamic_shared_base: u64,
     parallel: bool,
 }
 
@@ -115,7 +116,7 @@ pub(crate) fn decode<'a>(
         stack: Vec::new(),
         returns: Vec::new(),
         location: (None, 0),
-        home: None,
+        dynamic_shared_base: dynamic_base(context, kernel),
         parallel: true,
     };
     // Address zero must read as a base for absolute addresses.
@@ -141,10 +142,7 @@ pub(crate) fn decode<'a>(
     b.body(kernel)?;
     let end = b.source_line(kernel.position, "end of the kernel".to_string());
     b.push(None, Op::Exit, Class::Control, end);
-    let dynamic_shared = b.shared_end.next_multiple_of(SHARED_GAP);
-    for (name, position) in b.scopes.external_shared() {
-        let _ = (name, position);
-    }
+    let dynamic_shared = b.dynamic_shared_base;
     let Builder { mut instructions, labels, label_uses, .. } = b;
     for (i, &at) in labels.iter().enumerate() {
         if at == u32::MAX {
@@ -182,6 +180,22 @@ pub(crate) fn decode<'a>(
         static_shared: b.static_shared as u32,
         registers: b.registers,
     })
+}
+
+/// An offset beyond all shared variables that the kernel can come to have.
+fn dynamic_base(context: &Context, kernel: &Function) -> u64 {
+    let module = context.source.variables.iter();
+    let body = kernel.body.iter().flatten().filter_map(|s| match s {
+        Statement::Variable(v) => Some(v),
+        _ => None,
+    });
+    module
+        .chain(body)
+        .filter(|v| v.space == Space::Shared && !v.external && v.size > 0)
+        .map(|v| v.size.saturating_add(2 * v.align.max(SHARED_GAP)))
+        .fold(SHARED_GAP, u64::saturating_add)
+        .min(2 * MAX_SCRATCH)
+        .next_multiple_of(SHARED_GAP)
 }
 
 impl<'s, 'a> Builder<'s, 'a> {
@@ -248,7 +262,7 @@ impl<'s, 'a> Builder<'s, 'a> {
             Symbol::DynamicShared
         } else {
             let offset = self.shared_end.next_multiple_of(v.align.max(SHARED_GAP));
-            if offset + v.size > MAX_SCRATCH {
+            if offset + v.size > MAX_SCRATCH || offset + v.size > self.dynamic_shared_base {
                 return Err(PtxError::at(v.position, "shared variables exceed 64 MiB"));
             }
             self.shared.push((offset as u32, v.size as u32, v.name.to_string()));
@@ -396,7 +410,6 @@ impl<'s, 'a> Builder<'s, 'a> {
             })
         };
         if l.line != 0 && !toolkit(l.file) {
-            self.home = Some(l.file);
             self.location = (Some(l.file), l.line);
         } else if let Some((file, line)) = l.inlined_at {
             if line != 0 && !toolkit(file) {

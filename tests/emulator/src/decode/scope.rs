@@ -2,7 +2,6 @@
 
 use super::Builder;
 use crate::exec::op::{Address, PredicateUse, Slot, Special};
-use crate::memory::PARAM_WINDOW;
 use crate::ptx::{Instruction, Kind, Operand, Position, PtxError, Space, Type};
 use std::collections::HashMap;
 
@@ -96,10 +95,6 @@ impl<'a> Scopes<'a> {
             }
         }
         None
-    }
-
-    pub(super) fn external_shared(&self) -> Vec<(&'a str, Position)> {
-        Vec::new()
     }
 }
 
@@ -382,9 +377,6 @@ impl<'s, 'a> Builder<'s, 'a> {
         Ok((Address { base, offset }, space))
     }
 
-    pub(super) fn parameter_window() -> u64 {
-        PARAM_WINDOW
-    }
 }
 
 fn special(name: &str, part: &str) -> Option<Special> {
