@@ -24,6 +24,8 @@ const MAX_SLOTS: u32 = 200_000;
 const MAX_SCRATCH: u64 = 64 << 20;
 /// Device functions may call each other this deep.
 const MAX_DEPTH: usize = 64;
+/// Name under which the grid workspace of cooperative groups is placed.
+pub(crate) const WORKSPACE: &str = "%grid_workspace";
 /// Shared variables are kept this far apart, so that overruns are seen; a multiple of a bank row.
 const SHARED_GAP: u64 = 128;
 

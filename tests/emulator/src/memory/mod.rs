@@ -7,7 +7,7 @@ mod shadow;
 pub use global::{AccessKind, AllocationInfo, MemoryError};
 pub(crate) use global::{Allocation, GlobalMemory, Snapshot};
 pub(crate) use scratch::{Local, Shared};
-pub(crate) use shadow::{GlobalActor, Reach, SharedActor};
+pub(crate) use shadow::{GlobalActor, Reach, SharedActor, launch_number};
 
 /// Where generic addresses of shared memory begin.
 pub(crate) const SHARED_WINDOW: u64 = 0x0100_0000_0000;
