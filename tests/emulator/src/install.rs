@@ -15,7 +15,9 @@ const LIBRARY: &str = "libcuda_emulator.so";
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// Not beside the test executable, nor where this crate was built.
-    #[error("no {LIBRARY} in any of {0:?}: it is built with the crate cuda-emulator, or named by CUDA_EMULATOR_LIBRARY")]
+    #[error(
+        "no {LIBRARY} in any of {0:?}: it is built with the crate cuda-emulator, or named by CUDA_EMULATOR_LIBRARY"
+    )]
     Missing(Vec<PathBuf>),
     /// The dynamic linker refused it.
     #[error("cannot load {path}: {reason}")]
@@ -71,17 +73,33 @@ const RTLD_GLOBAL: i32 = 0x100;
 /// [`InstallError::Missing`] with the places looked at.
 pub fn library() -> Result<PathBuf, InstallError> {
     if let Some(path) = std::env::var_os("CUDA_EMULATOR_LIBRARY").map(PathBuf::from) {
-        return if path.is_file() { Ok(path) } else { Err(InstallError::Missing(vec![path])) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(InstallError::Missing(vec![path]))
+        };
     }
     let mut folders = Vec::new();
-    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+    if let Some(folder) = std::env::current_exe()
+        .ok()
+        .as_deref()
+        .and_then(Path::parent)
+    {
         // Tests and benches lie in deps/; programs one above; examples beside it.
         folders.extend([folder.to_path_buf(), folder.join("deps")]);
         folders.extend(folder.parent().map(|up| up.join("deps")));
     }
     // target/<profile>/build/<crate>/out: for documentation tests, which run from elsewhere.
-    folders.extend(Path::new(env!("OUT_DIR")).ancestors().nth(3).map(|profile| profile.join("deps")));
-    let found = folders.iter().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file());
+    folders.extend(
+        Path::new(env!("OUT_DIR"))
+            .ancestors()
+            .nth(3)
+            .map(|profile| profile.join("deps")),
+    );
+    let found = folders
+        .iter()
+        .map(|folder| folder.join(LIBRARY))
+        .find(|path| path.is_file());
     found.ok_or(InstallError::Missing(folders))
 }
 
@@ -91,31 +109,60 @@ pub fn library() -> Result<PathBuf, InstallError> {
 /// The library is missing, or cannot be loaded.
 pub fn install() -> Result<Installed, InstallError> {
     let path = library()?;
-    let failed = |reason: String| InstallError::Load { path: path.clone(), reason };
-    let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| failed(e.to_string()))?;
+    let failed = |reason: String| InstallError::Load {
+        path: path.clone(),
+        reason,
+    };
+    let name =
+        CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| failed(e.to_string()))?;
     // SAFETY: a valid string and valid flags; loading runs no code of the library's but the runtime's.
     let library = unsafe { dlopen(name.as_ptr(), RTLD_NOW | RTLD_GLOBAL) };
     if library.is_null() {
         // SAFETY: dlerror returns null or a string valid until this thread's next call into the linker.
         let reason = unsafe {
             let text = dlerror();
-            if text.is_null() { "no reason given".to_string() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+            if text.is_null() {
+                "no reason given".to_string()
+            } else {
+                std::ffi::CStr::from_ptr(text)
+                    .to_string_lossy()
+                    .into_owned()
+            }
         };
         return Err(failed(reason));
     }
     let find = |symbol: &'static std::ffi::CStr, shown: &'static str| {
         // SAFETY: a live handle and a valid string.
         let address = unsafe { dlsym(library, symbol.as_ptr()) };
-        if address.is_null() { Err(InstallError::Symbol(shown)) } else { Ok(address) }
+        if address.is_null() {
+            Err(InstallError::Symbol(shown))
+        } else {
+            Ok(address)
+        }
     };
     // SAFETY: the functions have these types in `driver::report`, and the library is never closed.
     unsafe {
         Ok(Installed {
-            counters: std::mem::transmute::<*mut c_void, _>(find(c"cuEmulatorCountersJson", "cuEmulatorCountersJson")?),
-            counters_reset: std::mem::transmute::<*mut c_void, _>(find(c"cuEmulatorCountersReset", "cuEmulatorCountersReset")?),
-            faults: std::mem::transmute::<*mut c_void, _>(find(c"cuEmulatorFaultsJson", "cuEmulatorFaultsJson")?),
-            faults_reset: std::mem::transmute::<*mut c_void, _>(find(c"cuEmulatorFaultsReset", "cuEmulatorFaultsReset")?),
-            configure: std::mem::transmute::<*mut c_void, _>(find(c"cuEmulatorConfigure", "cuEmulatorConfigure")?),
+            counters: std::mem::transmute::<*mut c_void, _>(find(
+                c"cuEmulatorCountersJson",
+                "cuEmulatorCountersJson",
+            )?),
+            counters_reset: std::mem::transmute::<*mut c_void, _>(find(
+                c"cuEmulatorCountersReset",
+                "cuEmulatorCountersReset",
+            )?),
+            faults: std::mem::transmute::<*mut c_void, _>(find(
+                c"cuEmulatorFaultsJson",
+                "cuEmulatorFaultsJson",
+            )?),
+            faults_reset: std::mem::transmute::<*mut c_void, _>(find(
+                c"cuEmulatorFaultsReset",
+                "cuEmulatorFaultsReset",
+            )?),
+            configure: std::mem::transmute::<*mut c_void, _>(find(
+                c"cuEmulatorConfigure",
+                "cuEmulatorConfigure",
+            )?),
         })
     }
 }
@@ -130,7 +177,12 @@ pub fn link_into(folder: &Path) -> Result<(), InstallError> {
     for name in ["libcuda.so", "libcuda.so.1"] {
         let path = folder.join(name);
         let made = match std::os::unix::fs::symlink(&library, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && std::fs::read_link(&path).is_ok_and(|to| to == library) => Ok(()),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AlreadyExists
+                    && std::fs::read_link(&path).is_ok_and(|to| to == library) =>
+            {
+                Ok(())
+            }
             other => other,
         };
         made.map_err(|source| InstallError::Folder { path, source })?;
@@ -139,7 +191,11 @@ pub fn link_into(folder: &Path) -> Result<(), InstallError> {
 }
 
 fn check(call: &'static str, status: Status) -> Result<(), InstallError> {
-    if status == Status::SUCCESS { Ok(()) } else { Err(InstallError::Call { call, status }) }
+    if status == Status::SUCCESS {
+        Ok(())
+    } else {
+        Err(InstallError::Call { call, status })
+    }
 }
 
 impl Installed {
@@ -148,9 +204,18 @@ impl Installed {
     /// # Errors
     /// The driver is initialised already, or the value is not understood (the reason is printed).
     pub fn configure(&self, name: &str, value: &str) -> Result<(), InstallError> {
-        let invalid = |_| InstallError::Call { call: "cuEmulatorConfigure", status: Status::INVALID_VALUE };
-        let (name, value) = (CString::new(name).map_err(invalid)?, CString::new(value).map_err(invalid)?);
-        check("cuEmulatorConfigure", (self.configure)(name.as_ptr(), value.as_ptr()))
+        let invalid = |_| InstallError::Call {
+            call: "cuEmulatorConfigure",
+            status: Status::INVALID_VALUE,
+        };
+        let (name, value) = (
+            CString::new(name).map_err(invalid)?,
+            CString::new(value).map_err(invalid)?,
+        );
+        check(
+            "cuEmulatorConfigure",
+            (self.configure)(name.as_ptr(), value.as_ptr()),
+        )
     }
 
     /// The counters so far, as JSON: `{"devices": [{"kernels": {name: {...}}}]}`.
@@ -187,11 +252,18 @@ impl Installed {
 }
 
 /// Calls a function that gives text: for its length, then for the text, again if it grew between.
-fn text(call: &'static str, give: extern "C" fn(*mut c_char, usize, *mut usize) -> Status) -> Result<String, InstallError> {
+fn text(
+    call: &'static str,
+    give: extern "C" fn(*mut c_char, usize, *mut usize) -> Status,
+) -> Result<String, InstallError> {
     let mut buffer: Vec<u8> = Vec::new();
     loop {
         let mut needed = 0;
-        let target = if buffer.is_empty() { std::ptr::null_mut() } else { buffer.as_mut_ptr().cast() };
+        let target = if buffer.is_empty() {
+            std::ptr::null_mut()
+        } else {
+            buffer.as_mut_ptr().cast()
+        };
         let status = give(target, buffer.len(), &mut needed);
         if needed <= buffer.len() || needed == 0 {
             check(call, status)?;

@@ -61,7 +61,10 @@ fn run(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> (Option<i32>
         .output()
         .expect("the compiled program starts");
     let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 #[test]
@@ -75,10 +78,20 @@ fn a_c_program_runs_on_the_emulator() {
     cuda_emulator::link_into(folder.path()).expect("links that exist already are kept");
     let (source, program) = (folder.path().join("plain.c"), folder.path().join("plain"));
     std::fs::write(&source, PROGRAM).expect("a source file");
-    let compiled = Command::new("gcc").args(["-o"]).arg(&program).arg(&source).arg("-ldl").status().expect("gcc starts");
+    let compiled = Command::new("gcc")
+        .args(["-o"])
+        .arg(&program)
+        .arg(&source)
+        .arg("-ldl")
+        .status()
+        .expect("gcc starts");
     assert!(compiled.success());
 
-    let (code, text) = run(&program, folder.path(), &[("CUDA_EMULATOR_DRIVER_VERSION", "11.4")]);
+    let (code, text) = run(
+        &program,
+        folder.path(),
+        &[("CUDA_EMULATOR_DRIVER_VERSION", "11.4")],
+    );
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("11040 CUDA_ERROR_OUT_OF_MEMORY"), "{text}");
 
@@ -88,5 +101,8 @@ fn a_c_program_runs_on_the_emulator() {
 
     let (code, text) = run(&program, folder.path(), &[("CUDA_EMULATOR_MEMORY", "lots")]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("CUDA_EMULATOR_MEMORY=lots: expected a number of bytes"), "{text}");
+    assert!(
+        text.contains("CUDA_EMULATOR_MEMORY=lots: expected a number of bytes"),
+        "{text}"
+    );
 }

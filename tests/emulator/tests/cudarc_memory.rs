@@ -21,20 +21,31 @@ fn cudarc_finds_and_drives_the_emulator() {
     let source: Vec<u32> = (0..1000).collect();
     let a = stream.clone_htod(&source).expect("a copy to the device");
     let mut b = stream.alloc_zeros::<u32>(1000).expect("an allocation");
-    stream.memcpy_dtod(&a, &mut b).expect("a copy within the device");
+    stream
+        .memcpy_dtod(&a, &mut b)
+        .expect("a copy within the device");
     assert_eq!(stream.clone_dtoh(&b).expect("a copy to the host"), source);
 
-    let beyond = stream.alloc_zeros::<u8>(65 << 20).expect_err("more than the device has");
+    let beyond = stream
+        .alloc_zeros::<u8>(65 << 20)
+        .expect_err("more than the device has");
     assert_eq!(beyond.0, sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
 
     // A graph that zeroes b and copies a over it, replayed after b was changed.
-    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).expect("a capture");
+    stream
+        .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        .expect("a capture");
     stream.memset_zeros(&mut b).expect("a node");
     stream.memcpy_dtod(&a, &mut b).expect("a node");
-    let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).expect("an end").expect("a graph");
+    let graph = stream
+        .end_capture(sys::CUgraphInstantiate_flags(0))
+        .expect("an end")
+        .expect("a graph");
     let mut nodes = 0usize;
     // SAFETY: a live graph, and a null array to ask for the count.
-    unsafe { sys::cuGraphGetNodes(graph.cu_graph(), std::ptr::null_mut(), &mut nodes) }.result().expect("a count");
+    unsafe { sys::cuGraphGetNodes(graph.cu_graph(), std::ptr::null_mut(), &mut nodes) }
+        .result()
+        .expect("a count");
     assert_eq!(nodes, 2);
     stream.memset_zeros(&mut b).expect("a fill");
     assert_eq!(stream.clone_dtoh(&b).expect("a copy"), vec![0; 1000]);
@@ -51,10 +62,14 @@ fn cudarc_finds_and_drives_the_emulator() {
     // Work of another stream captured into the same graph by events, and left unjoined once.
     let other = context.new_stream().expect("a stream");
     for joined in [true, false] {
-        stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).expect("a capture");
+        stream
+            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .expect("a capture");
         stream.memset_zeros(&mut b).expect("a node");
         other.join(&stream).expect("a fork");
-        other.memcpy_dtod(&a, &mut b).expect("a node on the other stream");
+        other
+            .memcpy_dtod(&a, &mut b)
+            .expect("a node on the other stream");
         if joined {
             stream.join(&other).expect("a join");
         }
@@ -81,7 +96,12 @@ fn cudarc_finds_and_drives_the_emulator() {
     drop(stream);
     // The slice that was forgotten keeps the context: reset the device to end it.
     // SAFETY: device 0 exists.
-    unsafe { sys::cuDevicePrimaryCtxReset_v2(0) }.result().expect("a reset");
+    unsafe { sys::cuDevicePrimaryCtxReset_v2(0) }
+        .result()
+        .expect("a reset");
     let faults = emulator.faults().expect("the faults");
-    assert!(faults.contains("Leak") && faults.contains(&format!("{bytes} bytes")), "{faults}");
+    assert!(
+        faults.contains("Leak") && faults.contains(&format!("{bytes} bytes")),
+        "{faults}"
+    );
 }

@@ -93,7 +93,11 @@ impl Driver {
         }
         let joined = capture.body.ancestors(&capture.heads[&stream]);
         let all_joined = capture.heads.values().flatten().all(|&node| joined[node]);
-        if all_joined { Ok(capture.body) } else { Err(Status::STREAM_CAPTURE_UNJOINED) }
+        if all_joined {
+            Ok(capture.body)
+        } else {
+            Err(Status::STREAM_CAPTURE_UNJOINED)
+        }
     }
 
     pub fn invalidate(&mut self, id: CaptureId) {
@@ -109,7 +113,12 @@ impl Driver {
         }
     }
 
-    pub fn capture_operation(&mut self, id: CaptureId, stream: Handle, operation: Operation) -> Outcome {
+    pub fn capture_operation(
+        &mut self,
+        id: CaptureId,
+        stream: Handle,
+        operation: Operation,
+    ) -> Outcome {
         let node = self.handle();
         let capture = self.valid_capture(id)?;
         let before = capture.heads.remove(&stream).unwrap_or_default();
@@ -121,7 +130,10 @@ impl Driver {
     /// What an event recorded on a capturing stream stands for.
     pub fn captured_point(&mut self, id: CaptureId, stream: Handle) -> Outcome<CapturedPoint> {
         let capture = self.valid_capture(id)?;
-        Ok(CapturedPoint { capture: id, nodes: capture.heads.get(&stream).cloned().unwrap_or_default() })
+        Ok(CapturedPoint {
+            capture: id,
+            nodes: capture.heads.get(&stream).cloned().unwrap_or_default(),
+        })
     }
 
     /// Makes `stream` wait for a captured event: it joins the capture if it does not take part yet.
@@ -137,7 +149,9 @@ impl Driver {
                 self.invalidate(point.capture);
                 return Err(Status::STREAM_CAPTURE_IMPLICIT);
             }
-            None if !self.captures.contains_key(&point.capture) => return Err(Status::CAPTURED_EVENT),
+            None if !self.captures.contains_key(&point.capture) => {
+                return Err(Status::CAPTURED_EVENT);
+            }
             None => self.enlist(stream, point.capture),
         }
         let capture = self.valid_capture(point.capture)?;
@@ -156,25 +170,39 @@ impl Driver {
         let mode = MODE.get();
         let thread = std::thread::current().id();
         let concerned = |c: &Capture| {
-            mode != MODE_RELAXED && c.mode != MODE_RELAXED && (c.thread == thread || (mode == MODE_GLOBAL && c.mode == MODE_GLOBAL))
+            mode != MODE_RELAXED
+                && c.mode != MODE_RELAXED
+                && (c.thread == thread || (mode == MODE_GLOBAL && c.mode == MODE_GLOBAL))
         };
         let mut forbidden = false;
         for capture in self.captures.values_mut().filter(|c| concerned(c)) {
             capture.valid = false;
             forbidden = true;
         }
-        if forbidden { Err(Status::STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
+        if forbidden {
+            Err(Status::STREAM_CAPTURE_UNSUPPORTED)
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses work on the legacy default stream while a stream that it would wait for captures.
     pub fn forbid_implicit_dependency(&mut self, default: Handle) -> Outcome {
         let context = self.streams[&default].context;
-        let capturing: Vec<CaptureId> =
-            self.streams.values().filter(|s| s.context == context && s.blocking()).filter_map(|s| s.capture).collect();
+        let capturing: Vec<CaptureId> = self
+            .streams
+            .values()
+            .filter(|s| s.context == context && s.blocking())
+            .filter_map(|s| s.capture)
+            .collect();
         for &id in &capturing {
             self.invalidate(id);
         }
-        if capturing.is_empty() { Ok(()) } else { Err(Status::STREAM_CAPTURE_IMPLICIT) }
+        if capturing.is_empty() {
+            Ok(())
+        } else {
+            Err(Status::STREAM_CAPTURE_IMPLICIT)
+        }
     }
 
     /// Refuses to wait for, or ask after, a stream that captures.

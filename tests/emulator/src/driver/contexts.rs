@@ -38,7 +38,15 @@ impl Driver {
         }
         self.host_waited_for_context(handle);
         self.report_leaks(handle);
-        let context = self.contexts.remove(&handle).ok_or(Status::INVALID_CONTEXT)?;
+        let context = self
+            .contexts
+            .remove(&handle)
+            .ok_or(Status::INVALID_CONTEXT)?;
+        let ended = self.devices[context.device].engine.clone();
+        for loaded in self.modules.values().filter(|m| m.context == handle) {
+            // The variables were placed when the module was loaded, and only here are they freed.
+            let _ = ended.unload_module(&loaded.module);
+        }
         self.modules.retain(|_, m| m.context != handle);
         self.functions.retain(|_, f| f.context != handle);
         self.execs.retain(|_, e| e.context != handle);
@@ -88,9 +96,15 @@ extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, device: i32) -> Status 
 extern "C" fn cuDevicePrimaryCtxRelease_v2(device: i32) -> Status {
     enter(|driver| {
         let index = driver.device(device)?;
-        let context = driver.devices[index].primary.ok_or(Status::INVALID_CONTEXT)?;
+        let context = driver.devices[index]
+            .primary
+            .ok_or(Status::INVALID_CONTEXT)?;
         driver.devices[index].primary_retained -= 1;
-        if driver.devices[index].primary_retained == 0 { driver.destroy_context(context) } else { Ok(()) }
+        if driver.devices[index].primary_retained == 0 {
+            driver.destroy_context(context)
+        } else {
+            Ok(())
+        }
     })
 }
 
@@ -104,7 +118,9 @@ extern "C" fn cuDevicePrimaryCtxRelease(device: i32) -> Status {
 extern "C" fn cuDevicePrimaryCtxReset_v2(device: i32) -> Status {
     enter(|driver| {
         let index = driver.device(device)?;
-        driver.devices[index].primary.map_or(Ok(()), |context| driver.destroy_context(context))
+        driver.devices[index]
+            .primary
+            .map_or(Ok(()), |context| driver.destroy_context(context))
     })
 }
 
@@ -154,8 +170,18 @@ extern "C" fn cuCtxCreate_v2(out: Out<Handle>, flags: u32, device: i32) -> Statu
 
 /// Execution affinity is not modelled: a list of it is refused.
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxCreate_v3(out: Out<Handle>, _affinity: In<u64>, affinities: i32, flags: u32, device: i32) -> Status {
-    if affinities != 0 { Status::NOT_SUPPORTED } else { create(&out, flags, device) }
+extern "C" fn cuCtxCreate_v3(
+    out: Out<Handle>,
+    _affinity: In<u64>,
+    affinities: i32,
+    flags: u32,
+    device: i32,
+) -> Status {
+    if affinities != 0 {
+        Status::NOT_SUPPORTED
+    } else {
+        create(&out, flags, device)
+    }
 }
 
 /// `CUctxCreateParams`.
@@ -168,7 +194,12 @@ struct CreateParameters {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuCtxCreate_v4(out: Out<Handle>, parameters: In<CreateParameters>, flags: u32, device: i32) -> Status {
+extern "C" fn cuCtxCreate_v4(
+    out: Out<Handle>,
+    parameters: In<CreateParameters>,
+    flags: u32,
+    device: i32,
+) -> Status {
     match parameters.get() {
         Ok(p) if p.affinities != 0 || p.affinity != 0 || p.graphics != 0 => Status::NOT_SUPPORTED,
         _ => create(&out, flags, device),
@@ -195,7 +226,10 @@ extern "C" fn cuCtxDestroy_v2(context: Handle) -> Status {
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxPushCurrent_v2(context: Handle) -> Status {
     enter(|driver| {
-        driver.contexts.get(&context).ok_or(Status::INVALID_CONTEXT)?;
+        driver
+            .contexts
+            .get(&context)
+            .ok_or(Status::INVALID_CONTEXT)?;
         with_stack(|stack| stack.push(context));
         Ok(())
     })
@@ -258,8 +292,15 @@ extern "C" fn cuCtxSetFlags(flags: u32) -> Status {
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxGetApiVersion(context: Handle, version: Out<u32>) -> Status {
     enter(|driver| {
-        let context = if context == 0 { driver.current()? } else { context };
-        driver.contexts.get(&context).ok_or(Status::INVALID_CONTEXT)?;
+        let context = if context == 0 {
+            driver.current()?
+        } else {
+            context
+        };
+        driver
+            .contexts
+            .get(&context)
+            .ok_or(Status::INVALID_CONTEXT)?;
         version.set(3020)
     })
 }
@@ -275,24 +316,28 @@ extern "C" fn cuCtxSynchronize() -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> Status {
-    enter_context(|driver, context| match driver.context(context)?.limits.get(&limit) {
-        Some(&set) => value.set(set),
-        None if limit <= LAST_LIMIT => Err(Status::UNSUPPORTED_LIMIT),
-        None => Err(Status::INVALID_VALUE),
-    })
+    enter_context(
+        |driver, context| match driver.context(context)?.limits.get(&limit) {
+            Some(&set) => value.set(set),
+            None if limit <= LAST_LIMIT => Err(Status::UNSUPPORTED_LIMIT),
+            None => Err(Status::INVALID_VALUE),
+        },
+    )
 }
 
 /// Limits are remembered; none of them restrains a kernel here.
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> Status {
-    enter_context(|driver, context| match driver.context_mut(context)?.limits.get_mut(&limit) {
-        Some(set) => {
-            *set = value;
-            Ok(())
-        }
-        None if limit <= LAST_LIMIT => Err(Status::UNSUPPORTED_LIMIT),
-        None => Err(Status::INVALID_VALUE),
-    })
+    enter_context(
+        |driver, context| match driver.context_mut(context)?.limits.get_mut(&limit) {
+            Some(set) => {
+                *set = value;
+                Ok(())
+            }
+            None if limit <= LAST_LIMIT => Err(Status::UNSUPPORTED_LIMIT),
+            None => Err(Status::INVALID_VALUE),
+        },
+    )
 }
 
 #[unsafe(no_mangle)]

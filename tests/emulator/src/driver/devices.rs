@@ -33,7 +33,9 @@ extern "C" fn cuInit(flags: u32) -> Status {
 /// The environment's settings, changed by what a test asked for.
 fn configured() -> Result<Settings, String> {
     let mut settings = Settings::from_environment().map_err(|e| e.to_string())?;
-    let pending = PENDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let pending = PENDING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     for (name, value) in pending.iter() {
         settings.set(name, value).map_err(|e| e.to_string())?;
     }
@@ -68,7 +70,11 @@ extern "C" fn cuGetErrorString(status: Status, text: Out<*const u8>) -> Status {
 
 type Entry = (u32, &'static str, &'static str);
 
-fn describe(status: Status, text: &Out<*const u8>, part: impl Fn(&'static Entry) -> *const u8) -> Status {
+fn describe(
+    status: Status,
+    text: &Out<*const u8>,
+    part: impl Fn(&'static Entry) -> *const u8,
+) -> Status {
     match status.entry() {
         Some(entry) => text.set(part(entry)).into(),
         None => {
@@ -90,7 +96,10 @@ extern "C" fn cuDeviceGet(device: Out<i32>, ordinal: i32) -> Status {
 
 /// Writes `text`, cut to fit, and a zero byte.
 fn write_text(text: &str, out: &Out<u8>, room: i32) -> Outcome {
-    let room = usize::try_from(room).ok().filter(|&n| n > 0).ok_or(Status::INVALID_VALUE)?;
+    let room = usize::try_from(room)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or(Status::INVALID_VALUE)?;
     let bytes = &text.as_bytes()[..text.len().min(room - 1)];
     for (index, &byte) in bytes.iter().chain(&[0]).enumerate() {
         out.set_at(index, byte)?;
@@ -126,15 +135,28 @@ extern "C" fn cuDeviceGetUuid_v2(out: Out<[u8; 16]>, device: i32) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetPCIBusId(out: Out<u8>, room: i32, device: i32) -> Status {
-    enter(|driver| write_text(&format!("0000:{:02X}:00.0", driver.device(device)? + 1), &out, room))
+    enter(|driver| {
+        write_text(
+            &format!("0000:{:02X}:00.0", driver.device(device)? + 1),
+            &out,
+            room,
+        )
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetByPCIBusId(device: Out<i32>, id: Text) -> Status {
     enter(|driver| {
         let id = id.read()?.to_ascii_uppercase();
-        let short = |i: &usize| id.trim_start_matches("0000:").starts_with(&format!("{:02X}:00", i + 1));
-        device.set((0..driver.devices.len()).find(short).ok_or(Status::INVALID_DEVICE)? as i32)
+        let short = |i: &usize| {
+            id.trim_start_matches("0000:")
+                .starts_with(&format!("{:02X}:00", i + 1))
+        };
+        device.set(
+            (0..driver.devices.len())
+                .find(short)
+                .ok_or(Status::INVALID_DEVICE)? as i32,
+        )
     })
 }
 
@@ -216,7 +238,11 @@ extern "C" fn cuDeviceCanAccessPeer(can: Out<i32>, device: i32, peer: i32) -> St
 impl Driver {
     /// Shared memory that the system keeps of each block's, in bytes: 1 KiB from compute capability 8.0.
     pub fn reserved_shared(&self) -> u32 {
-        if self.settings.device.compute_capability.0 >= 8 { 1024 } else { 0 }
+        if self.settings.device.compute_capability.0 >= 8 {
+            1024
+        } else {
+            0
+        }
     }
 }
 
@@ -235,7 +261,13 @@ extern "C" fn cuDeviceGetDefaultMemPool(pool: Out<Handle>, device: i32) -> Statu
 extern "C" fn cuDeviceSetMemPool(device: i32, pool: Handle) -> Status {
     enter(|driver| {
         let device = driver.device(device)?;
-        if driver.pools.get(&pool).ok_or(Status::INVALID_HANDLE)?.device != device {
+        if driver
+            .pools
+            .get(&pool)
+            .ok_or(Status::INVALID_HANDLE)?
+            .device
+            != device
+        {
             return Err(Status::INVALID_VALUE);
         }
         driver.devices[device].pool = pool;

@@ -30,7 +30,11 @@ pub(super) struct Body {
 
 impl Body {
     pub fn add(&mut self, handle: Handle, operation: Operation, after: Vec<usize>) -> usize {
-        self.nodes.push(Node { handle, operation, after });
+        self.nodes.push(Node {
+            handle,
+            operation,
+            after,
+        });
         self.nodes.len() - 1
     }
 
@@ -56,7 +60,11 @@ impl Body {
         // For each node, the flat nodes that stand for it when others depend on it.
         let mut ends: Vec<Vec<usize>> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let mut before: Vec<usize> = node.after.iter().flat_map(|&n| ends[n].iter().copied()).collect();
+            let mut before: Vec<usize> = node
+                .after
+                .iter()
+                .flat_map(|&n| ends[n].iter().copied())
+                .collect();
             before.sort_unstable();
             before.dedup();
             let Operation::Child(child) = &node.operation else {
@@ -67,11 +75,18 @@ impl Body {
             let base = flat.nodes.len();
             let mut is_end = vec![true; child.nodes.len()];
             for inner in &child.nodes {
-                let after = if inner.after.is_empty() { before.clone() } else { inner.after.iter().map(|n| n + base).collect() };
+                let after = if inner.after.is_empty() {
+                    before.clone()
+                } else {
+                    inner.after.iter().map(|n| n + base).collect()
+                };
                 inner.after.iter().for_each(|&n| is_end[n] = false);
                 flat.add(inner.handle, inner.operation.clone(), after);
             }
-            let last = (0..child.nodes.len()).filter(|&n| is_end[n]).map(|n| n + base).collect::<Vec<_>>();
+            let last = (0..child.nodes.len())
+                .filter(|&n| is_end[n])
+                .map(|n| n + base)
+                .collect::<Vec<_>>();
             ends.push(if last.is_empty() { before } else { last });
         }
         flat
@@ -96,26 +111,60 @@ pub(super) struct GraphExec {
 
 impl Driver {
     fn instantiate(&mut self, graph: Handle, flags: u64) -> Outcome<Handle> {
-        let (context, body) = self.graphs.get(&graph).map(|g| (g.context, g.body.flattened())).ok_or(Status::INVALID_HANDLE)?;
+        let (context, body) = self
+            .graphs
+            .get(&graph)
+            .map(|g| (g.context, g.body.flattened()))
+            .ok_or(Status::INVALID_HANDLE)?;
         self.usable(context)?;
-        if flags & !ALL_FLAGS != 0 || (flags & DEVICE_LAUNCH != 0 && flags & (AUTO_FREE | UPLOAD) != 0) {
+        if flags & !ALL_FLAGS != 0
+            || (flags & DEVICE_LAUNCH != 0 && flags & (AUTO_FREE | UPLOAD) != 0)
+        {
             return Err(Status::INVALID_VALUE);
         }
         if flags & DEVICE_LAUNCH != 0 {
             return Err(Status::NOT_SUPPORTED);
         }
-        let (branch, count) = branches(&body.nodes.iter().map(|n| n.after.clone()).collect::<Vec<_>>());
+        let (branch, count) = branches(
+            &body
+                .nodes
+                .iter()
+                .map(|n| n.after.clone())
+                .collect::<Vec<_>>(),
+        );
         let timelines = (1..count).map(|_| self.timelines.add()).collect();
         let exec = self.handle();
-        self.execs.insert(exec, GraphExec { context, body: Arc::new(body), flags, branch, timelines, clock: Clock::default() });
+        self.execs.insert(
+            exec,
+            GraphExec {
+                context,
+                body: Arc::new(body),
+                flags,
+                branch,
+                timelines,
+                clock: Clock::default(),
+            },
+        );
         Ok(exec)
     }
 
     /// The steps of one launch of `exec` on `stream`; `clock` moves from before the launch to after it.
-    pub fn prepare_graph(&mut self, exec: Handle, stream: Handle, clock: &mut Clock) -> Outcome<Vec<Step>> {
-        let GraphExec { context, body, branch, timelines, clock: previous, .. } =
-            self.execs.get(&exec).ok_or(Status::INVALID_HANDLE)?;
-        let (context, body, branch, timelines) = (*context, body.clone(), branch.clone(), timelines.clone());
+    pub fn prepare_graph(
+        &mut self,
+        exec: Handle,
+        stream: Handle,
+        clock: &mut Clock,
+    ) -> Outcome<Vec<Step>> {
+        let GraphExec {
+            context,
+            body,
+            branch,
+            timelines,
+            clock: previous,
+            ..
+        } = self.execs.get(&exec).ok_or(Status::INVALID_HANDLE)?;
+        let (context, body, branch, timelines) =
+            (*context, body.clone(), branch.clone(), timelines.clone());
         clock.join(previous);
         if self.streams[&stream].context != context {
             return Err(Status::INVALID_HANDLE);
@@ -128,7 +177,11 @@ impl Driver {
             for &before in &node.after {
                 at.join(&ends[before]);
             }
-            let timeline = if branch[index] == 0 { own } else { timelines[branch[index] - 1] };
+            let timeline = if branch[index] == 0 {
+                own
+            } else {
+                timelines[branch[index] - 1]
+            };
             steps.push(self.step(context, timeline, &mut at, node.operation.clone()));
             ends.push(at);
         }
@@ -144,7 +197,13 @@ impl Driver {
     fn node(&self, handle: Handle) -> Outcome<(&Graph, usize)> {
         self.graphs
             .values()
-            .find_map(|g| g.body.nodes.iter().position(|n| n.handle == handle).map(|index| (g, index)))
+            .find_map(|g| {
+                g.body
+                    .nodes
+                    .iter()
+                    .position(|n| n.handle == handle)
+                    .map(|index| (g, index))
+            })
             .ok_or(Status::INVALID_HANDLE)
     }
 }
@@ -169,21 +228,37 @@ extern "C" fn cuGraphCreate(out: Out<Handle>, flags: u32) -> Status {
             return Err(Status::INVALID_VALUE);
         }
         let handle = driver.handle();
-        driver.graphs.insert(handle, Graph { context, body: Body::default() });
+        driver.graphs.insert(
+            handle,
+            Graph {
+                context,
+                body: Body::default(),
+            },
+        );
         out.set(handle)
     })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphDestroy(graph: Handle) -> Status {
-    enter(|driver| driver.graphs.remove(&graph).map(|_| ()).ok_or(Status::INVALID_HANDLE))
+    enter(|driver| {
+        driver
+            .graphs
+            .remove(&graph)
+            .map(|_| ())
+            .ok_or(Status::INVALID_HANDLE)
+    })
 }
 
 /// A copy of a graph, with nodes of its own.
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphClone(out: Out<Handle>, graph: Handle) -> Status {
     enter(|driver| {
-        let (context, mut body) = driver.graphs.get(&graph).map(|g| (g.context, g.body.clone())).ok_or(Status::INVALID_HANDLE)?;
+        let (context, mut body) = driver
+            .graphs
+            .get(&graph)
+            .map(|g| (g.context, g.body.clone()))
+            .ok_or(Status::INVALID_HANDLE)?;
         for node in &mut body.nodes {
             node.handle = driver.handle();
         }
@@ -198,7 +273,16 @@ extern "C" fn cuGraphClone(out: Out<Handle>, graph: Handle) -> Status {
 extern "C" fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: Out<usize>) -> Status {
     enter(|driver| {
         let graph = driver.graphs.get(&graph).ok_or(Status::INVALID_HANDLE)?;
-        answer(&graph.body.nodes.iter().map(|n| n.handle).collect::<Vec<_>>(), &nodes, &count)
+        answer(
+            &graph
+                .body
+                .nodes
+                .iter()
+                .map(|n| n.handle)
+                .collect::<Vec<_>>(),
+            &nodes,
+            &count,
+        )
     })
 }
 
@@ -207,17 +291,36 @@ extern "C" fn cuGraphGetNodes(graph: Handle, nodes: Out<Handle>, count: Out<usiz
 extern "C" fn cuGraphGetRootNodes(graph: Handle, nodes: Out<Handle>, count: Out<usize>) -> Status {
     enter(|driver| {
         let graph = driver.graphs.get(&graph).ok_or(Status::INVALID_HANDLE)?;
-        let roots = graph.body.nodes.iter().filter(|n| n.after.is_empty()).map(|n| n.handle);
+        let roots = graph
+            .body
+            .nodes
+            .iter()
+            .filter(|n| n.after.is_empty())
+            .map(|n| n.handle);
         answer(&roots.collect::<Vec<_>>(), &nodes, &count)
     })
 }
 
 /// The dependencies between a graph's nodes, or only how many.
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphGetEdges(graph: Handle, from: Out<Handle>, to: Out<Handle>, count: Out<usize>) -> Status {
+extern "C" fn cuGraphGetEdges(
+    graph: Handle,
+    from: Out<Handle>,
+    to: Out<Handle>,
+    count: Out<usize>,
+) -> Status {
     enter(|driver| {
-        let nodes = &driver.graphs.get(&graph).ok_or(Status::INVALID_HANDLE)?.body.nodes;
-        let edges = nodes.iter().flat_map(|n| n.after.iter().map(|&before| (nodes[before].handle, n.handle)));
+        let nodes = &driver
+            .graphs
+            .get(&graph)
+            .ok_or(Status::INVALID_HANDLE)?
+            .body
+            .nodes;
+        let edges = nodes.iter().flat_map(|n| {
+            n.after
+                .iter()
+                .map(|&before| (nodes[before].handle, n.handle))
+        });
         let (sources, targets): (Vec<_>, Vec<_>) = edges.unzip();
         if from.is_null() != to.is_null() {
             return Err(Status::INVALID_VALUE);
@@ -242,10 +345,17 @@ extern "C" fn cuGraphNodeGetType(node: Handle, kind: Out<u32>) -> Status {
 
 /// The nodes that a node waits for.
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphNodeGetDependencies(node: Handle, nodes: Out<Handle>, count: Out<usize>) -> Status {
+extern "C" fn cuGraphNodeGetDependencies(
+    node: Handle,
+    nodes: Out<Handle>,
+    count: Out<usize>,
+) -> Status {
     enter(|driver| {
         let (graph, index) = driver.node(node)?;
-        let before = graph.body.nodes[index].after.iter().map(|&n| graph.body.nodes[n].handle);
+        let before = graph.body.nodes[index]
+            .after
+            .iter()
+            .map(|&n| graph.body.nodes[n].handle);
         answer(&before.collect::<Vec<_>>(), &nodes, &count)
     })
 }
@@ -257,7 +367,13 @@ extern "C" fn cuGraphInstantiateWithFlags(out: Out<Handle>, graph: Handle, flags
 
 /// The older form: no flags, and a log that stays empty.
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphInstantiate_v2(out: Out<Handle>, graph: Handle, error_node: Out<Handle>, log: Out<u8>, log_bytes: usize) -> Status {
+extern "C" fn cuGraphInstantiate_v2(
+    out: Out<Handle>,
+    graph: Handle,
+    error_node: Out<Handle>,
+    log: Out<u8>,
+    log_bytes: usize,
+) -> Status {
     enter(|driver| {
         error_node.set_if_wanted(0);
         if log_bytes > 0 {
@@ -278,7 +394,11 @@ pub(super) struct InstantiateParameters {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphInstantiateWithParams(out: Out<Handle>, graph: Handle, parameters: Out<InstantiateParameters>) -> Status {
+extern "C" fn cuGraphInstantiateWithParams(
+    out: Out<Handle>,
+    graph: Handle,
+    parameters: Out<InstantiateParameters>,
+) -> Status {
     enter(|driver| {
         let mut given = parameters.get()?;
         let exec = driver.instantiate(graph, given.flags);
@@ -295,13 +415,29 @@ extern "C" fn cuGraphExecGetFlags(exec: Handle, flags: Out<u64>) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphExecDestroy(exec: Handle) -> Status {
-    enter(|driver| driver.execs.remove(&exec).map(|_| ()).ok_or(Status::INVALID_HANDLE))
+    enter(|driver| {
+        driver
+            .execs
+            .remove(&exec)
+            .map(|_| ())
+            .ok_or(Status::INVALID_HANDLE)
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
-    let known = enter(|driver| driver.execs.get(&exec).map(|_| ()).ok_or(Status::INVALID_HANDLE));
-    if known != Status::SUCCESS { known } else { submit(stream, Operation::Launch(exec)) }
+    let known = enter(|driver| {
+        driver
+            .execs
+            .get(&exec)
+            .map(|_| ())
+            .ok_or(Status::INVALID_HANDLE)
+    });
+    if known != Status::SUCCESS {
+        known
+    } else {
+        submit(stream, Operation::Launch(exec))
+    }
 }
 
 /// Nothing to prepare, but the handles are checked.
@@ -309,7 +445,15 @@ extern "C" fn cuGraphLaunch(exec: Handle, stream: Handle) -> Status {
 extern "C" fn cuGraphUpload(exec: Handle, stream: Handle) -> Status {
     enter(|driver| {
         let stream = driver.stream(stream)?;
-        let context = driver.execs.get(&exec).ok_or(Status::INVALID_HANDLE)?.context;
-        if driver.streams[&stream].context == context { Ok(()) } else { Err(Status::INVALID_HANDLE) }
+        let context = driver
+            .execs
+            .get(&exec)
+            .ok_or(Status::INVALID_HANDLE)?
+            .context;
+        if driver.streams[&stream].context == context {
+            Ok(())
+        } else {
+            Err(Status::INVALID_HANDLE)
+        }
     })
 }

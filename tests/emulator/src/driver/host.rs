@@ -18,10 +18,16 @@ unsafe impl Send for HostBlock {}
 
 impl HostBlock {
     fn new(bytes: usize, flags: u32) -> Option<HostBlock> {
-        let layout = Layout::from_size_align(bytes, 4096).ok().filter(|l| l.size() > 0)?;
+        let layout = Layout::from_size_align(bytes, 4096)
+            .ok()
+            .filter(|l| l.size() > 0)?;
         // SAFETY: the layout's size is not zero.
         let address = unsafe { alloc_zeroed(layout) };
-        (!address.is_null()).then_some(HostBlock { address, layout, flags })
+        (!address.is_null()).then_some(HostBlock {
+            address,
+            layout,
+            flags,
+        })
     }
 }
 
@@ -57,15 +63,33 @@ extern "C" fn cuMemAllocHost_v2(out: Out<u64>, bytes: usize) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFreeHost(address: HostTarget) -> Status {
-    enter_context(|driver, _| driver.host_blocks.remove(&address.address()).map(|_| ()).ok_or(Status::INVALID_VALUE))
+    enter_context(|driver, _| {
+        driver
+            .host_blocks
+            .remove(&address.address())
+            .map(|_| ())
+            .ok_or(Status::INVALID_VALUE)
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemHostGetFlags(flags: Out<u32>, address: HostTarget) -> Status {
-    enter_context(|driver, _| flags.set(driver.host_blocks.get(&address.address()).ok_or(Status::INVALID_VALUE)?.flags))
+    enter_context(|driver, _| {
+        flags.set(
+            driver
+                .host_blocks
+                .get(&address.address())
+                .ok_or(Status::INVALID_VALUE)?
+                .flags,
+        )
+    })
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemHostGetDevicePointer_v2(_out: Out<u64>, _address: HostTarget, _flags: u32) -> Status {
+extern "C" fn cuMemHostGetDevicePointer_v2(
+    _out: Out<u64>,
+    _address: HostTarget,
+    _flags: u32,
+) -> Status {
     enter_context(|_, _| Err(Status::NOT_SUPPORTED))
 }

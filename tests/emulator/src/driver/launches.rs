@@ -26,14 +26,20 @@ struct Shape {
 impl Driver {
     /// Threads that a block of this function may have.
     pub fn block_limit(&self, function: &Function) -> u32 {
-        let bound = function.kernel.max_threads.unwrap_or(u32::MAX);
+        let bound = function
+            .kernel
+            .max_threads()
+            .map_or(u32::MAX, |n| n.iter().product());
         bound.min(self.settings.device.max_threads_per_block)
     }
 
     fn check_launch(&self, function: &Function, shape: &Shape) -> Outcome {
         let device = &self.settings.device;
         let [x, y, z] = shape.block;
-        let threads = x.checked_mul(y).and_then(|n| n.checked_mul(z)).ok_or(Status::INVALID_VALUE)?;
+        let threads = x
+            .checked_mul(y)
+            .and_then(|n| n.checked_mul(z))
+            .ok_or(Status::INVALID_VALUE)?;
         let valid = threads > 0
             && x <= device.max_threads_per_block
             && y <= device.max_threads_per_block
@@ -48,7 +54,8 @@ impl Driver {
             return Err(Status::INVALID_VALUE);
         }
         if shape.cooperative {
-            let resident = self.blocks_per_sm(function, threads, shape.shared) as u64 * u64::from(device.sm_count);
+            let resident = self.blocks_per_sm(function, threads, shape.shared) as u64
+                * u64::from(device.sm_count);
             if shape.grid.iter().map(|&n| u64::from(n)).product::<u64>() > resident {
                 return Err(Status::COOPERATIVE_LAUNCH_TOO_LARGE);
             }
@@ -59,15 +66,21 @@ impl Driver {
 
 /// The bytes of the parameters, gathered from one pointer each or from one buffer.
 fn gather(kernel: &KernelHandle, parameters: &In<u64>, extra: &In<u64>) -> Outcome<Arc<[u8]>> {
-    let total = kernel.params.iter().map(|p| (p.offset + p.size) as usize).max().unwrap_or(0);
+    let total = kernel
+        .params()
+        .iter()
+        .map(|p| (p.offset + p.size) as usize)
+        .max()
+        .unwrap_or(0);
     let mut bytes = vec![0; total];
     match (parameters.is_null(), extra.is_null()) {
         (false, false) => return Err(Status::INVALID_VALUE),
         (true, true) if total > 0 => return Err(Status::INVALID_VALUE),
         (true, true) => {}
         (false, true) => {
-            for (index, parameter) in kernel.params.iter().enumerate() {
-                let value = HostSource::from_address(parameters.at(index)?).read(parameter.size as usize)?;
+            for (index, parameter) in kernel.params().iter().enumerate() {
+                let value = HostSource::from_address(parameters.at(index)?)
+                    .read(parameter.size as usize)?;
                 bytes[parameter.offset as usize..][..value.len()].copy_from_slice(&value);
             }
         }
@@ -78,7 +91,9 @@ fn gather(kernel: &KernelHandle, parameters: &In<u64>, extra: &In<u64>) -> Outco
                 match extra.at(index)? {
                     0 => break,
                     BUFFER_POINTER => buffer = extra.at(index + 1)?,
-                    BUFFER_SIZE => size = Some(In::<usize>::from_address(extra.at(index + 1)?).get()?),
+                    BUFFER_SIZE => {
+                        size = Some(In::<usize>::from_address(extra.at(index + 1)?).get()?)
+                    }
                     _ => return Err(Status::INVALID_VALUE),
                 }
                 index += 2;
@@ -92,11 +107,20 @@ fn gather(kernel: &KernelHandle, parameters: &In<u64>, extra: &In<u64>) -> Outco
     Ok(bytes.into())
 }
 
-fn launch(function: Handle, shape: &Shape, stream: Handle, parameters: &In<u64>, extra: &In<u64>) -> Status {
+fn launch(
+    function: Handle,
+    shape: &Shape,
+    stream: Handle,
+    parameters: &In<u64>,
+    extra: &In<u64>,
+) -> Status {
     let mut operation = Operation::Empty;
     let status = enter(|driver| {
         let stream = driver.stream(stream)?;
-        let function = driver.functions.get(&function).ok_or(Status::INVALID_HANDLE)?;
+        let function = driver
+            .functions
+            .get(&function)
+            .ok_or(Status::INVALID_HANDLE)?;
         if function.context != driver.streams[&stream].context {
             return Err(Status::INVALID_HANDLE);
         }
@@ -115,7 +139,11 @@ fn launch(function: Handle, shape: &Shape, stream: Handle, parameters: &In<u64>,
         };
         Ok(())
     });
-    if status == Status::SUCCESS { submit(stream, operation) } else { status }
+    if status == Status::SUCCESS {
+        submit(stream, operation)
+    } else {
+        status
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // the interface is CUDA's
@@ -133,7 +161,12 @@ extern "C" fn cuLaunchKernel(
     parameters: In<u64>,
     extra: In<u64>,
 ) -> Status {
-    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, cooperative: false };
+    let shape = Shape {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        shared,
+        cooperative: false,
+    };
     launch(function, &shape, stream, &parameters, &extra)
 }
 
@@ -152,8 +185,19 @@ extern "C" fn cuLaunchCooperativeKernel(
     stream: Handle,
     parameters: In<u64>,
 ) -> Status {
-    let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, cooperative: true };
-    launch(function, &shape, stream, &parameters, &In::<u64>::from_address(0))
+    let shape = Shape {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        shared,
+        cooperative: true,
+    };
+    launch(
+        function,
+        &shape,
+        stream,
+        &parameters,
+        &In::<u64>::from_address(0),
+    )
 }
 
 /// `CUlaunchAttribute`: the value is a union of 64 bytes, of which integers are read.
@@ -179,7 +223,12 @@ pub(super) struct LaunchConfig {
 
 /// Launches with attributes. Clusters of more than one block are not modelled; scheduling hints change nothing here.
 #[unsafe(no_mangle)]
-extern "C" fn cuLaunchKernelEx(config: In<LaunchConfig>, function: Handle, parameters: In<u64>, extra: In<u64>) -> Status {
+extern "C" fn cuLaunchKernelEx(
+    config: In<LaunchConfig>,
+    function: Handle,
+    parameters: In<u64>,
+    extra: In<u64>,
+) -> Status {
     let read = || -> Outcome<(LaunchConfig, bool)> {
         let config = config.get()?;
         let attributes = In::<LaunchAttribute>::from_address(config.attributes);
@@ -188,7 +237,9 @@ extern "C" fn cuLaunchKernelEx(config: In<LaunchConfig>, function: Handle, param
             let attribute = attributes.at(index)?;
             match attribute.id {
                 ATTRIBUTE_COOPERATIVE => cooperative = attribute.value[0] != 0,
-                ATTRIBUTE_CLUSTER if attribute.value[..3] != [1, 1, 1] => return Err(Status::NOT_SUPPORTED),
+                ATTRIBUTE_CLUSTER if attribute.value[..3] != [1, 1, 1] => {
+                    return Err(Status::NOT_SUPPORTED);
+                }
                 0..=16 => {}
                 _ => return Err(Status::INVALID_VALUE),
             }
@@ -197,7 +248,12 @@ extern "C" fn cuLaunchKernelEx(config: In<LaunchConfig>, function: Handle, param
     };
     match read() {
         Ok((config, cooperative)) => {
-            let shape = Shape { grid: config.grid, block: config.block, shared: config.shared, cooperative };
+            let shape = Shape {
+                grid: config.grid,
+                block: config.block,
+                shared: config.shared,
+                cooperative,
+            };
             launch(function, &shape, config.stream, &parameters, &extra)
         }
         Err(status) => status,

@@ -5,9 +5,16 @@ use super::pointers::{HostSource, HostTarget, In, Out};
 use super::state::{Allocation, Driver, Handle, Pool, enter, enter_context};
 use super::status::{Outcome, Status};
 use crate::MemoryError;
+use crate::memory::{GLOBAL_BASE, WINDOW};
 
 impl Driver {
-    fn allocate(&mut self, context: Handle, bytes: u64, call: &'static str, pool: Option<Handle>) -> Outcome<u64> {
+    fn allocate(
+        &mut self,
+        context: Handle,
+        bytes: u64,
+        call: &'static str,
+        pool: Option<Handle>,
+    ) -> Outcome<u64> {
         let engine = self.engine_of(context)?;
         let address = engine.alloc(bytes).map_err(|error| match error {
             MemoryError::Empty => Status::INVALID_VALUE,
@@ -15,7 +22,16 @@ impl Driver {
         })?;
         let device = self.context(context)?.device;
         let serial = self.serial();
-        self.devices[device].allocations.insert(address, Allocation { context, bytes, serial, call, pool });
+        self.devices[device].allocations.insert(
+            address,
+            Allocation {
+                context,
+                bytes,
+                serial,
+                call,
+                pool,
+            },
+        );
         if let Some(pool) = pool {
             let used = self.pool_used(pool);
             if let Some(pool) = self.pools.get_mut(&pool) {
@@ -37,7 +53,12 @@ impl Driver {
     }
 
     fn pool_used(&self, pool: Handle) -> u64 {
-        self.devices.iter().flat_map(|d| d.allocations.values()).filter(|a| a.pool == Some(pool)).map(|a| a.bytes).sum()
+        self.devices
+            .iter()
+            .flat_map(|d| d.allocations.values())
+            .filter(|a| a.pool == Some(pool))
+            .map(|a| a.bytes)
+            .sum()
     }
 }
 
@@ -50,13 +71,21 @@ extern "C" fn cuMemAlloc_v2(out: Out<u64>, bytes: usize) -> Status {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemAllocPitch_v2(out: Out<u64>, pitch: Out<usize>, width: usize, height: usize, element: u32) -> Status {
+extern "C" fn cuMemAllocPitch_v2(
+    out: Out<u64>,
+    pitch: Out<usize>,
+    width: usize,
+    height: usize,
+    element: u32,
+) -> Status {
     enter_context(|driver, context| {
         driver.forbid_while_capturing()?;
         if width == 0 || height == 0 || ![4, 8, 16].contains(&element) {
             return Err(Status::INVALID_VALUE);
         }
-        let row = width.checked_next_multiple_of(512).ok_or(Status::INVALID_VALUE)?;
+        let row = width
+            .checked_next_multiple_of(512)
+            .ok_or(Status::INVALID_VALUE)?;
         let bytes = row.checked_mul(height).ok_or(Status::OUT_OF_MEMORY)?;
         out.set(driver.allocate(context, bytes as u64, "cuMemAllocPitch", None)?)?;
         pitch.set(row)
@@ -89,10 +118,20 @@ fn allocate_async(out: &Out<u64>, bytes: usize, pool: Option<Handle>, stream: Ha
         let context = driver.streams[&stream].context;
         let device = driver.context(context)?.device;
         let pool = pool.unwrap_or(driver.devices[device].pool);
-        if driver.pools.get(&pool).ok_or(Status::INVALID_HANDLE)?.device != device {
+        if driver
+            .pools
+            .get(&pool)
+            .ok_or(Status::INVALID_HANDLE)?
+            .device
+            != device
+        {
             return Err(Status::INVALID_VALUE);
         }
-        let address = if bytes == 0 { 0 } else { driver.allocate(context, bytes as u64, "cuMemAllocAsync", Some(pool))? };
+        let address = if bytes == 0 {
+            0
+        } else {
+            driver.allocate(context, bytes as u64, "cuMemAllocAsync", Some(pool))?
+        };
         out.set(address)
     })
 }
@@ -104,7 +143,12 @@ extern "C" fn cuMemAllocAsync(out: Out<u64>, bytes: usize, stream: Handle) -> St
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemAllocFromPoolAsync(out: Out<u64>, bytes: usize, pool: Handle, stream: Handle) -> Status {
+extern "C" fn cuMemAllocFromPoolAsync(
+    out: Out<u64>,
+    bytes: usize,
+    pool: Handle,
+    stream: Handle,
+) -> Status {
     allocate_async(&out, bytes, Some(pool), stream)
 }
 
@@ -148,7 +192,9 @@ extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> Status {
 extern "C" fn cuMemGetAddressRange_v2(base: Out<u64>, size: Out<usize>, address: u64) -> Status {
     enter_context(|driver, context| {
         let device = driver.context(context)?.device;
-        let (start, bytes) = driver.allocation_at(device, address).ok_or(Status::NOT_FOUND)?;
+        let (start, bytes) = driver
+            .allocation_at(device, address)
+            .ok_or(Status::NOT_FOUND)?;
         base.set_if_wanted(start);
         size.set_if_wanted(bytes as usize);
         Ok(())
@@ -157,7 +203,10 @@ extern "C" fn cuMemGetAddressRange_v2(base: Out<u64>, size: Out<usize>, address:
 
 impl Driver {
     fn allocation_at(&self, device: usize, address: u64) -> Option<(u64, u64)> {
-        let (&start, allocation) = self.devices[device].allocations.range(..=address).next_back()?;
+        let (&start, allocation) = self.devices[device]
+            .allocations
+            .range(..=address)
+            .next_back()?;
         (address - start < allocation.bytes).then_some((start, allocation.bytes))
     }
 }
@@ -166,10 +215,15 @@ impl Driver {
 #[unsafe(no_mangle)]
 extern "C" fn cuPointerGetAttribute(data: HostTarget, attribute: u32, address: u64) -> Status {
     enter(|driver| {
-        let place = (0..driver.devices.len()).find_map(|d| driver.allocation_at(d, address).map(|range| (d, range)));
+        let place = (0..driver.devices.len())
+            .find_map(|d| driver.allocation_at(d, address).map(|range| (d, range)));
         let (device, (start, bytes)) = place.ok_or(Status::INVALID_VALUE)?;
         match attribute {
-            1 => data.write(&driver.devices[device].allocations[&start].context.to_ne_bytes()),
+            1 => data.write(
+                &driver.devices[device].allocations[&start]
+                    .context
+                    .to_ne_bytes(),
+            ),
             2 => data.write(&2u32.to_ne_bytes()),
             3 => data.write(&address.to_ne_bytes()),
             8 | 13 => data.write(&u32::from(attribute == 13).to_ne_bytes()),
@@ -205,7 +259,15 @@ extern "C" fn cuMemPoolCreate(out: Out<Handle>, properties: In<PoolProperties>) 
         }
         let device = driver.device(properties.location)?;
         let handle = driver.handle();
-        driver.pools.insert(handle, Pool { device, threshold: 0, used_high: 0, implicit: false });
+        driver.pools.insert(
+            handle,
+            Pool {
+                device,
+                threshold: 0,
+                used_high: 0,
+                implicit: false,
+            },
+        );
         out.set(handle)
     })
 }
@@ -213,7 +275,12 @@ extern "C" fn cuMemPoolCreate(out: Out<Handle>, properties: In<PoolProperties>) 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemPoolDestroy(pool: Handle) -> Status {
     enter(|driver| {
-        if driver.pools.get(&pool).ok_or(Status::INVALID_HANDLE)?.implicit {
+        if driver
+            .pools
+            .get(&pool)
+            .ok_or(Status::INVALID_HANDLE)?
+            .implicit
+        {
             return Err(Status::INVALID_VALUE);
         }
         driver.pools.remove(&pool);
@@ -227,7 +294,13 @@ extern "C" fn cuMemPoolDestroy(pool: Handle) -> Status {
 /// Freed memory is never kept, so there is nothing to trim.
 #[unsafe(no_mangle)]
 extern "C" fn cuMemPoolTrimTo(pool: Handle, _keep: usize) -> Status {
-    enter(|driver| driver.pools.get(&pool).map(|_| ()).ok_or(Status::INVALID_HANDLE))
+    enter(|driver| {
+        driver
+            .pools
+            .get(&pool)
+            .map(|_| ())
+            .ok_or(Status::INVALID_HANDLE)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -253,7 +326,8 @@ extern "C" fn cuMemPoolSetAttribute(pool: Handle, attribute: u32, value: HostSou
             1..=3 => Ok(()),
             4 => {
                 let bytes = value.read(8)?;
-                entry.threshold = u64::from_ne_bytes(bytes.try_into().map_err(|_| Status::INVALID_VALUE)?);
+                entry.threshold =
+                    u64::from_ne_bytes(bytes.try_into().map_err(|_| Status::INVALID_VALUE)?);
                 Ok(())
             }
             6 | 8 => {
@@ -273,7 +347,12 @@ extern "C" fn cuMemcpyHtoD_v2(to: u64, from: HostSource, bytes: usize) -> Status
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: HostSource, bytes: usize, stream: Handle) -> Status {
+extern "C" fn cuMemcpyHtoDAsync_v2(
+    to: u64,
+    from: HostSource,
+    bytes: usize,
+    stream: Handle,
+) -> Status {
     submit(stream, Operation::ToDevice { to, from, bytes })
 }
 
@@ -283,28 +362,68 @@ extern "C" fn cuMemcpyDtoH_v2(to: HostTarget, from: u64, bytes: usize) -> Status
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoHAsync_v2(to: HostTarget, from: u64, bytes: usize, stream: Handle) -> Status {
+extern "C" fn cuMemcpyDtoHAsync_v2(
+    to: HostTarget,
+    from: u64,
+    bytes: usize,
+    stream: Handle,
+) -> Status {
     submit(stream, Operation::ToHost { to, from, bytes })
 }
 
 /// Does not wait for the host, as copies within a device do not.
 #[unsafe(no_mangle)]
 extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> Status {
-    submit(0, Operation::Within { to, from, bytes: bytes as u64 })
+    submit(
+        0,
+        Operation::Within {
+            to,
+            from,
+            bytes: bytes as u64,
+        },
+    )
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) -> Status {
-    submit(stream, Operation::Within { to, from, bytes: bytes as u64 })
+    submit(
+        stream,
+        Operation::Within {
+            to,
+            from,
+            bytes: bytes as u64,
+        },
+    )
+}
+
+/// Whether an address lies where device memory does.
+fn is_device_address(address: u64) -> bool {
+    (GLOBAL_BASE..GLOBAL_BASE + WINDOW).contains(&address)
 }
 
 /// The copy between two addresses of the unified space, each the device's or the host's.
 fn unified(to: u64, from: u64, bytes: usize) -> Operation {
-    match (crate::is_device_address(to), crate::is_device_address(from)) {
-        (true, true) => Operation::Within { to, from, bytes: bytes as u64 },
-        (true, false) => Operation::ToDevice { to, from: HostSource::from_address(from), bytes },
-        (false, true) => Operation::ToHost { to: HostTarget::from_address(to), from, bytes },
-        (false, false) => Operation::HostToHost { to: HostTarget::from_address(to), from: HostSource::from_address(from), bytes },
+    match (is_device_address(to), is_device_address(from)) {
+        (true, true) => Operation::Within {
+            to,
+            from,
+            bytes: bytes as u64,
+        },
+        (true, false) => Operation::ToDevice {
+            to,
+            from: HostSource::from_address(from),
+            bytes,
+        },
+        (false, true) => Operation::ToHost {
+            to: HostTarget::from_address(to),
+            from,
+            bytes,
+        },
+        (false, false) => Operation::HostToHost {
+            to: HostTarget::from_address(to),
+            from: HostSource::from_address(from),
+            bytes,
+        },
     }
 }
 
@@ -319,22 +438,47 @@ extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: Handle) ->
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyPeerAsync(to: u64, to_context: Handle, from: u64, from_context: Handle, bytes: usize, stream: Handle) -> Status {
+extern "C" fn cuMemcpyPeerAsync(
+    to: u64,
+    to_context: Handle,
+    from: u64,
+    from_context: Handle,
+    bytes: usize,
+    stream: Handle,
+) -> Status {
     let mut devices = (0, 0);
     let status = enter(|driver| {
         driver.usable(to_context)?;
         driver.usable(from_context)?;
-        devices = (driver.context(to_context)?.device, driver.context(from_context)?.device);
+        devices = (
+            driver.context(to_context)?.device,
+            driver.context(from_context)?.device,
+        );
         Ok(())
     });
     if status != Status::SUCCESS {
         return status;
     }
-    submit(stream, Operation::Peer { to, to_device: devices.0, from, from_device: devices.1, bytes })
+    submit(
+        stream,
+        Operation::Peer {
+            to,
+            to_device: devices.0,
+            from,
+            from_device: devices.1,
+            bytes,
+        },
+    )
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyPeer(to: u64, to_context: Handle, from: u64, from_context: Handle, bytes: usize) -> Status {
+extern "C" fn cuMemcpyPeer(
+    to: u64,
+    to_context: Handle,
+    from: u64,
+    from_context: Handle,
+    bytes: usize,
+) -> Status {
     cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, 0)
 }
 
@@ -345,7 +489,14 @@ fn fill(address: u64, pattern: &[u8], count: usize, stream: Handle) -> Status {
     if !address.is_multiple_of(pattern.len() as u64) {
         return Status::INVALID_VALUE;
     }
-    submit(stream, Operation::Fill { address, pattern: pattern.to_vec(), count: count as u64 })
+    submit(
+        stream,
+        Operation::Fill {
+            address,
+            pattern: pattern.to_vec(),
+            count: count as u64,
+        },
+    )
 }
 
 #[unsafe(no_mangle)]

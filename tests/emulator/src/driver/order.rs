@@ -78,7 +78,10 @@ mod tests {
     use super::*;
 
     fn covers(clock: &Clock, timeline: usize, operation: u64) -> bool {
-        clock.as_slice().get(timeline).is_some_and(|&seen| seen >= operation)
+        clock
+            .as_slice()
+            .get(timeline)
+            .is_some_and(|&seen| seen >= operation)
     }
 
     #[test]

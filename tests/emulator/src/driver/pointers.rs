@@ -154,7 +154,11 @@ impl HostSource {
     pub fn starts_with(&self, magic: &[u8]) -> bool {
         // SAFETY: an image is valid for at least the length of its magic number; reading stops at the first difference, so
         // a shorter text is never read beyond its terminating zero.
-        !self.is_null() && magic.iter().enumerate().all(|(i, byte)| unsafe { self.0.cast::<u8>().add(i).read() } == *byte)
+        !self.is_null()
+            && magic
+                .iter()
+                .enumerate()
+                .all(|(i, byte)| unsafe { self.0.cast::<u8>().add(i).read() } == *byte)
     }
 }
 

@@ -30,7 +30,9 @@ impl Driver {
     /// Records and prints a kernel's fault, and breaks the context as a GPU would.
     pub fn kernel_fault(&mut self, context: Handle, fault: &Fault) -> Status {
         let status = match fault.kind {
-            FaultKind::OutOfBounds | FaultKind::UseAfterFree | FaultKind::ReadOnly => Status::ILLEGAL_ADDRESS,
+            FaultKind::OutOfBounds | FaultKind::UseAfterFree | FaultKind::ReadOnly => {
+                Status::ILLEGAL_ADDRESS
+            }
             FaultKind::Misaligned => Status::MISALIGNED_ADDRESS,
             FaultKind::InstructionBudget => Status::LAUNCH_TIMEOUT,
             FaultKind::Unsupported => Status::ILLEGAL_INSTRUCTION,
@@ -56,28 +58,96 @@ impl Driver {
         status
     }
 
+    /// A copy or fill that could not be: a race breaks the context like a kernel's, a bad range is only refused.
+    pub fn memory_fault(&mut self, context: Handle, error: &crate::MemoryError) -> Status {
+        let text = error.to_string();
+        explain(&text);
+        if !matches!(error, crate::MemoryError::Race { .. }) {
+            return Status::INVALID_VALUE;
+        }
+        let text = format!("LaunchRace in a copy or fill: {text}");
+        self.faults.push(FaultRecord {
+            kind: "LaunchRace".to_string(),
+            kernel: None,
+            file: None,
+            line: None,
+            text,
+        });
+        if let Ok(context) = self.context_mut(context) {
+            context.sticky = Some(Status::LAUNCH_FAILED);
+        }
+        Status::LAUNCH_FAILED
+    }
+
     /// Reports what a context that ends still holds, unless a fault broke it: then nothing could be freed.
     pub fn report_leaks(&mut self, context: Handle) {
-        let Some(this) = self.contexts.get(&context) else { return };
+        let Some(this) = self.contexts.get(&context) else {
+            return;
+        };
         if !self.settings.leaks || this.sticky.is_some() {
             return;
         }
         let mut leaks = Vec::new();
-        for (address, a) in self.devices[this.device].allocations.iter().filter(|(_, a)| a.context == context) {
-            leaks.push(format!("{} bytes at {address:#x} (allocation {} of the process, by {})", a.bytes, a.serial, a.call));
+        for (address, a) in self.devices[this.device]
+            .allocations
+            .iter()
+            .filter(|(_, a)| a.context == context)
+        {
+            leaks.push(format!(
+                "{} bytes at {address:#x} (allocation {} of the process, by {})",
+                a.bytes, a.serial, a.call
+            ));
         }
         let counts = [
-            (self.modules.values().filter(|m| m.context == context).count(), "modules"),
-            (self.streams.values().filter(|s| s.context == context && !s.implicit).count(), "streams"),
-            (self.events.values().filter(|e| e.context == context).count(), "events"),
-            (self.graphs.values().filter(|g| g.context == context).count(), "graphs"),
-            (self.execs.values().filter(|e| e.context == context).count(), "graph instances"),
+            (
+                self.modules
+                    .values()
+                    .filter(|m| m.context == context)
+                    .count(),
+                "modules",
+            ),
+            (
+                self.streams
+                    .values()
+                    .filter(|s| s.context == context && !s.implicit)
+                    .count(),
+                "streams",
+            ),
+            (
+                self.events
+                    .values()
+                    .filter(|e| e.context == context)
+                    .count(),
+                "events",
+            ),
+            (
+                self.graphs
+                    .values()
+                    .filter(|g| g.context == context)
+                    .count(),
+                "graphs",
+            ),
+            (
+                self.execs.values().filter(|e| e.context == context).count(),
+                "graph instances",
+            ),
         ];
-        leaks.extend(counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        leaks.extend(
+            counts
+                .iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| format!("{n} {what}")),
+        );
         for leak in leaks {
             let text = format!("Leak: a context ended with {leak}");
             explain(&text);
-            self.faults.push(FaultRecord { kind: "Leak".to_string(), kernel: None, file: None, line: None, text });
+            self.faults.push(FaultRecord {
+                kind: "Leak".to_string(),
+                kernel: None,
+                file: None,
+                line: None,
+                text,
+            });
         }
     }
 
@@ -91,7 +161,10 @@ impl Driver {
         if let Some(path) = &self.settings.counters
             && let Err(error) = std::fs::write(path, self.counters_json())
         {
-            explain(&format!("cannot write counters to {}: {error}", path.display()));
+            explain(&format!(
+                "cannot write counters to {}: {error}",
+                path.display()
+            ));
         }
     }
 }
@@ -106,7 +179,11 @@ pub(super) fn at_exit() {
             for device in &driver.devices {
                 let bytes: u64 = device.allocations.values().map(|a| a.bytes).sum();
                 if bytes > 0 && driver.settings.leaks {
-                    let _ = write!(text, "{} allocations of {bytes} bytes in all live at exit; ", device.allocations.len());
+                    let _ = write!(
+                        text,
+                        "{} allocations of {bytes} bytes in all live at exit; ",
+                        device.allocations.len()
+                    );
                 }
             }
             if !text.is_empty() {
@@ -138,7 +215,11 @@ fn give(text: &str, buffer: &HostTarget, room: usize, needed: &Out<usize>) -> St
 
 /// The counters as JSON, as written to the file that `CUDA_EMULATOR_COUNTERS` names. With a null buffer, only the bytes needed.
 #[unsafe(no_mangle)]
-extern "C" fn cuEmulatorCountersJson(buffer: HostTarget, room: usize, needed: Out<usize>) -> Status {
+extern "C" fn cuEmulatorCountersJson(
+    buffer: HostTarget,
+    room: usize,
+    needed: Out<usize>,
+) -> Status {
     let text = match driver().as_ref() {
         Some(driver) => driver.counters_json(),
         None => return Status::NOT_INITIALIZED,
@@ -150,7 +231,10 @@ extern "C" fn cuEmulatorCountersJson(buffer: HostTarget, room: usize, needed: Ou
 #[unsafe(no_mangle)]
 extern "C" fn cuEmulatorCountersReset() -> Status {
     enter(|driver| {
-        driver.devices.iter().for_each(|d| d.engine.reset_counters());
+        driver
+            .devices
+            .iter()
+            .for_each(|d| d.engine.reset_counters());
         Ok(())
     })
 }
@@ -176,8 +260,13 @@ extern "C" fn cuEmulatorFaultsReset() -> Status {
 
 /// Changes a setting before `cuInit`, as the environment variable `CUDA_EMULATOR_<name>` would.
 #[unsafe(no_mangle)]
-extern "C" fn cuEmulatorConfigure(name: super::pointers::Text, value: super::pointers::Text) -> Status {
-    let (Ok(name), Ok(value)) = (name.read(), value.read()) else { return Status::INVALID_VALUE };
+extern "C" fn cuEmulatorConfigure(
+    name: super::pointers::Text,
+    value: super::pointers::Text,
+) -> Status {
+    let (Ok(name), Ok(value)) = (name.read(), value.read()) else {
+        return Status::INVALID_VALUE;
+    };
     if driver().is_some() {
         return Status::ILLEGAL_STATE;
     }
@@ -185,7 +274,9 @@ extern "C" fn cuEmulatorConfigure(name: super::pointers::Text, value: super::poi
         explain(&error.to_string());
         return Status::INVALID_VALUE;
     }
-    let mut pending = super::PENDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut pending = super::PENDING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     pending.push((name.to_string(), value.to_string()));
     Status::SUCCESS
 }

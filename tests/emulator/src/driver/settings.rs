@@ -85,33 +85,59 @@ impl Settings {
     /// An unknown name, or a value that is not of the form expected.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let value = value.trim();
-        let error = |expected| SettingError { name: name.to_string(), value: value.to_string(), expected };
+        let error = |expected| SettingError {
+            name: name.to_string(),
+            value: value.to_string(),
+            expected,
+        };
         let count = |expected| value.parse::<u32>().map_err(|_| error(expected));
-        let bytes = || parse_bytes(value).ok_or_else(|| error("a number of bytes, such as 65536, 64K, 512M or 8G"));
-        let shared = || bytes().and_then(|n| u32::try_from(n).map_err(|_| error("fewer than 4G bytes")));
-        let seed = || value.parse::<u64>().map(Some).map_err(|_| error("a whole number, the seed"));
+        let bytes = || {
+            parse_bytes(value)
+                .ok_or_else(|| error("a number of bytes, such as 65536, 64K, 512M or 8G"))
+        };
+        let shared =
+            || bytes().and_then(|n| u32::try_from(n).map_err(|_| error("fewer than 4G bytes")));
+        let seed = || {
+            value
+                .parse::<u64>()
+                .map(Some)
+                .map_err(|_| error("a whole number, the seed"))
+        };
         match name {
             "DEVICES" => self.devices = count("a number of devices")?,
             "NAME" => self.name = value.to_string(),
-            "CC" => self.device.compute_capability = parse_pair(value).ok_or_else(|| error("a compute capability, such as 8.0"))?,
+            "CC" => {
+                self.device.compute_capability =
+                    parse_pair(value).ok_or_else(|| error("a compute capability, such as 8.0"))?
+            }
             "SMS" => self.device.sm_count = count("a number of multiprocessors")?.max(1),
             "MEMORY" => self.device.memory_bytes = bytes()?,
             "SHARED" => self.device.shared_per_block = shared()?,
             "SHARED_OPTIN" => self.device.shared_per_block_optin = shared()?,
             "SHARED_SM" => self.device.shared_per_sm = shared()?,
-            "HOST_THREADS" => self.device.host_threads = count("a number of threads")?.max(1) as usize,
+            "HOST_THREADS" => {
+                self.device.host_threads = count("a number of threads")?.max(1) as usize
+            }
             "SHUFFLE" => self.device.shuffle_seed = seed()?,
             "PERTURB" => self.device.perturb_approx = seed()?,
-            "BUDGET" => self.device.instruction_budget = seed().map_err(|_| error("a number of instructions"))?,
+            "BUDGET" => {
+                self.device.instruction_budget =
+                    seed().map_err(|_| error("a number of instructions"))?
+            }
             "CHECKS" => {
                 let expected = "all, none, or names separated by commas of: uninitialised, shared_races, block_races, launch_races, barriers, leaks";
-                (self.device.checks, self.leaks) = parse_checks(value).ok_or_else(|| error(expected))?;
+                (self.device.checks, self.leaks) =
+                    parse_checks(value).ok_or_else(|| error(expected))?;
             }
             "COUNTERS" => self.counters = (!value.is_empty()).then(|| value.into()),
             "DRIVER_VERSION" => {
                 self.driver_version = match parse_pair(value) {
-                    Some((major, minor)) if major < 1000 && minor < 100 => (major * 1000 + minor * 10) as i32,
-                    _ => value.parse().map_err(|_| error("a version, such as 12.4 or 12040"))?,
+                    Some((major, minor)) if major < 1000 && minor < 100 => {
+                        (major * 1000 + minor * 10) as i32
+                    }
+                    _ => value
+                        .parse()
+                        .map_err(|_| error("a version, such as 12.4 or 12040"))?,
                 }
             }
             _ => return Err(error("a setting that exists: see Settings::NAMES")),
@@ -162,7 +188,13 @@ mod tests {
     #[test]
     fn values_are_read_in_every_documented_form() {
         let mut settings = Settings::default();
-        for (name, value) in [("CC", "9.0"), ("MEMORY", "3M"), ("SHUFFLE", "7"), ("DRIVER_VERSION", "12.4"), ("DEVICES", "2")] {
+        for (name, value) in [
+            ("CC", "9.0"),
+            ("MEMORY", "3M"),
+            ("SHUFFLE", "7"),
+            ("DRIVER_VERSION", "12.4"),
+            ("DEVICES", "2"),
+        ] {
             settings.set(name, value).unwrap();
         }
         assert_eq!(settings.device.compute_capability, (9, 0));
@@ -181,7 +213,13 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         let mut settings = Settings::default();
-        for (name, value) in [("CC", "eight"), ("MEMORY", "many"), ("MEMORY", "99999999999G"), ("CHECKS", "bound"), ("COLOUR", "1")] {
+        for (name, value) in [
+            ("CC", "eight"),
+            ("MEMORY", "many"),
+            ("MEMORY", "99999999999G"),
+            ("CHECKS", "bound"),
+            ("COLOUR", "1"),
+        ] {
             let error = settings.set(name, value).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{error}");
         }

@@ -95,7 +95,7 @@ pub(super) struct LoadedModule {
 pub(super) struct Function {
     pub module: Handle,
     pub context: Handle,
-    pub kernel: Arc<KernelHandle>,
+    pub kernel: KernelHandle,
     /// The name with its terminating zero, whose address `cuFuncGetName` returns.
     pub name: Arc<std::ffi::CString>,
     pub max_dynamic_shared: u32,
@@ -156,7 +156,15 @@ impl Driver {
         };
         for index in 0..driver.settings.devices as usize {
             let pool = driver.handle();
-            driver.pools.insert(pool, Pool { device: index, threshold: 0, used_high: 0, implicit: true });
+            driver.pools.insert(
+                pool,
+                Pool {
+                    device: index,
+                    threshold: 0,
+                    used_high: 0,
+                    implicit: true,
+                },
+            );
             let engine = Arc::new(Engine::new(driver.settings.device.clone()));
             driver.devices.push(Device {
                 engine,
@@ -183,7 +191,10 @@ impl Driver {
     }
 
     pub fn device(&self, ordinal: i32) -> Outcome<usize> {
-        usize::try_from(ordinal).ok().filter(|&i| i < self.devices.len()).ok_or(Status::INVALID_DEVICE)
+        usize::try_from(ordinal)
+            .ok()
+            .filter(|&i| i < self.devices.len())
+            .ok_or(Status::INVALID_DEVICE)
     }
 
     /// The calling thread's current context, usable: neither destroyed nor broken by a kernel fault.
@@ -195,18 +206,25 @@ impl Driver {
     pub fn usable(&self, context: Handle) -> Outcome<Handle> {
         match self.contexts.get(&context) {
             None => Err(Status::CONTEXT_IS_DESTROYED),
-            Some(Context { sticky: Some(status), .. }) => Err(*status),
+            Some(Context {
+                sticky: Some(status),
+                ..
+            }) => Err(*status),
             Some(_) => Ok(context),
         }
     }
 
     /// A context that was just found usable, or belongs to a live handle.
     pub fn context(&self, handle: Handle) -> Outcome<&Context> {
-        self.contexts.get(&handle).ok_or(Status::CONTEXT_IS_DESTROYED)
+        self.contexts
+            .get(&handle)
+            .ok_or(Status::CONTEXT_IS_DESTROYED)
     }
 
     pub fn context_mut(&mut self, handle: Handle) -> Outcome<&mut Context> {
-        self.contexts.get_mut(&handle).ok_or(Status::CONTEXT_IS_DESTROYED)
+        self.contexts
+            .get_mut(&handle)
+            .ok_or(Status::CONTEXT_IS_DESTROYED)
     }
 
     pub fn engine_of(&self, context: Handle) -> Outcome<Arc<Engine>> {
@@ -237,20 +255,44 @@ impl Driver {
                 handle
             }
         };
-        let context = self.streams.get(&stream).ok_or(Status::INVALID_HANDLE)?.context;
+        let context = self
+            .streams
+            .get(&stream)
+            .ok_or(Status::INVALID_HANDLE)?
+            .context;
         self.usable(context)?;
         Ok(stream)
     }
 
-    pub fn add_stream(&mut self, context: Handle, flags: u32, priority: i32, implicit: bool) -> Handle {
+    pub fn add_stream(
+        &mut self,
+        context: Handle,
+        flags: u32,
+        priority: i32,
+        implicit: bool,
+    ) -> Handle {
         let handle = self.handle();
         let timeline = self.timelines.add();
-        self.streams.insert(handle, Stream { context, flags, priority, timeline, clock: Clock::default(), capture: None, implicit });
+        self.streams.insert(
+            handle,
+            Stream {
+                context,
+                flags,
+                priority,
+                timeline,
+                clock: Clock::default(),
+                capture: None,
+                implicit,
+            },
+        );
         handle
     }
 
     pub fn is_default_stream(&self, stream: Handle) -> bool {
-        self.streams.get(&stream).and_then(|s| self.contexts.get(&s.context)).is_some_and(|c| c.default_stream == stream)
+        self.streams
+            .get(&stream)
+            .and_then(|s| self.contexts.get(&s.context))
+            .is_some_and(|c| c.default_stream == stream)
     }
 
     /// The clock that the next operation on `stream` starts from: what the stream and the host have seen, and what the
@@ -260,7 +302,11 @@ impl Driver {
         let mut clock = this.clock.clone();
         clock.join(&self.host);
         if self.is_default_stream(stream) {
-            for other in self.streams.values().filter(|s| s.context == this.context && s.blocking()) {
+            for other in self
+                .streams
+                .values()
+                .filter(|s| s.context == this.context && s.blocking())
+            {
                 clock.join(&other.clock);
             }
         } else if this.blocking() {
@@ -304,16 +350,20 @@ static DRIVER: OnceLock<Mutex<Option<Driver>>> = OnceLock::new();
 
 /// The driver, if `cuInit` has set it up.
 pub(super) fn driver() -> MutexGuard<'static, Option<Driver>> {
-    DRIVER.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner)
+    DRIVER
+        .get_or_init(|| Mutex::new(None))
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs one driver call: finds the driver, keeps others out, and turns a panic into an error code, which must not unwind
 /// into C.
 pub(super) fn enter(body: impl FnOnce(&mut Driver) -> Outcome) -> Status {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match driver().as_mut() {
-        Some(driver) => body(driver),
-        None => Err(Status::NOT_INITIALIZED),
-    }));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match driver().as_mut() {
+            Some(driver) => body(driver),
+            None => Err(Status::NOT_INITIALIZED),
+        }));
     outcome.unwrap_or(Err(Status::UNKNOWN)).into()
 }
 

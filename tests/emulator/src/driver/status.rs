@@ -101,7 +101,10 @@ mod tests {
     fn codes_have_their_documented_names() {
         assert_eq!(Status(0).name(), Some("CUDA_SUCCESS"));
         assert_eq!(Status(2).name(), Some("CUDA_ERROR_OUT_OF_MEMORY"));
-        assert_eq!(Status(720).name(), Some("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"));
+        assert_eq!(
+            Status(720).name(),
+            Some("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
+        );
         assert_eq!(Status(12345).name(), None);
     }
 }

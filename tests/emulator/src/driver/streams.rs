@@ -43,7 +43,10 @@ extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
             driver.invalidate(id);
         }
         // What ran on it still precedes whatever waits for the whole context: the default stream keeps its clock.
-        let removed = driver.streams.remove(&stream).ok_or(Status::INVALID_HANDLE)?;
+        let removed = driver
+            .streams
+            .remove(&stream)
+            .ok_or(Status::INVALID_HANDLE)?;
         if removed.blocking() {
             let default = driver.context(removed.context)?.default_stream;
             if let Some(default) = driver.streams.get_mut(&default) {
@@ -106,7 +109,12 @@ extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) -> St
             return Err(Status::INVALID_VALUE);
         }
         let capture = driver.streams[&stream].capture;
-        let clock = match &driver.events.get(&event).ok_or(Status::INVALID_HANDLE)?.recorded {
+        let clock = match &driver
+            .events
+            .get(&event)
+            .ok_or(Status::INVALID_HANDLE)?
+            .recorded
+        {
             Some(Recorded::Captured(point)) => {
                 let point = point.clone();
                 return driver.wait_for_captured(stream, &point);
@@ -127,7 +135,11 @@ extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) -> St
 
 /// Calls a function of the host in stream order: here, before the call returns.
 #[unsafe(no_mangle)]
-extern "C" fn cuLaunchHostFunc(stream: Handle, function: Option<unsafe extern "C" fn(*mut std::ffi::c_void)>, argument: HostTarget) -> Status {
+extern "C" fn cuLaunchHostFunc(
+    stream: Handle,
+    function: Option<unsafe extern "C" fn(*mut std::ffi::c_void)>,
+    argument: HostTarget,
+) -> Status {
     if function.is_none() {
         return Status::INVALID_VALUE;
     }
@@ -135,7 +147,12 @@ extern "C" fn cuLaunchHostFunc(stream: Handle, function: Option<unsafe extern "C
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamAddCallback(stream: Handle, callback: StreamCallback, argument: HostTarget, flags: u32) -> Status {
+extern "C" fn cuStreamAddCallback(
+    stream: Handle,
+    callback: StreamCallback,
+    argument: HostTarget,
+    flags: u32,
+) -> Status {
     let status = enter(|driver| {
         let stream = driver.stream(stream)?;
         if flags != 0 || callback.is_none() {
@@ -210,7 +227,11 @@ extern "C" fn cuStreamGetCaptureInfo_v2(
         }
         let (now, number) = driver.capture_state(stream);
         id.set_if_wanted(number);
-        let heads = driver.captures.get(&number).and_then(|c| c.heads.get(&stream)).map_or(0, Vec::len);
+        let heads = driver
+            .captures
+            .get(&number)
+            .and_then(|c| c.heads.get(&stream))
+            .map_or(0, Vec::len);
         count.set_if_wanted(heads);
         state.set(now)
     })
@@ -241,27 +262,47 @@ extern "C" fn cuEventCreate(out: Out<Handle>, flags: u32) -> Status {
             return Err(Status::INVALID_VALUE);
         }
         let handle = driver.handle();
-        driver.events.insert(handle, Event { context, flags, recorded: None });
+        driver.events.insert(
+            handle,
+            Event {
+                context,
+                flags,
+                recorded: None,
+            },
+        );
         out.set(handle)
     })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventDestroy_v2(event: Handle) -> Status {
-    enter_context(|driver, _| driver.events.remove(&event).map(|_| ()).ok_or(Status::INVALID_HANDLE))
+    enter_context(|driver, _| {
+        driver
+            .events
+            .remove(&event)
+            .map(|_| ())
+            .ok_or(Status::INVALID_HANDLE)
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
     enter(|driver| {
         let stream = driver.stream(stream)?;
-        let context = driver.events.get(&event).ok_or(Status::INVALID_HANDLE)?.context;
+        let context = driver
+            .events
+            .get(&event)
+            .ok_or(Status::INVALID_HANDLE)?
+            .context;
         if context != driver.streams[&stream].context {
             return Err(Status::INVALID_HANDLE);
         }
         let recorded = match driver.streams[&stream].capture {
             Some(id) => Recorded::Captured(driver.captured_point(id, stream)?),
-            None => Recorded::At { time: Instant::now(), clock: driver.stream_clock(stream)? },
+            None => Recorded::At {
+                time: Instant::now(),
+                clock: driver.stream_clock(stream)?,
+            },
         };
         if let Some(event) = driver.events.get_mut(&event) {
             event.recorded = Some(recorded);
@@ -272,13 +313,22 @@ extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventRecordWithFlags(event: Handle, stream: Handle, flags: u32) -> Status {
-    if flags > 1 { Status::INVALID_VALUE } else { cuEventRecord(event, stream) }
+    if flags > 1 {
+        Status::INVALID_VALUE
+    } else {
+        cuEventRecord(event, stream)
+    }
 }
 
 impl Driver {
     /// The event's clock, or nothing when it was never recorded.
     fn wait_for_event(&mut self, event: Handle) -> Outcome {
-        let clock = match &self.events.get(&event).ok_or(Status::INVALID_HANDLE)?.recorded {
+        let clock = match &self
+            .events
+            .get(&event)
+            .ok_or(Status::INVALID_HANDLE)?
+            .recorded
+        {
             None => return Ok(()),
             Some(Recorded::At { clock, .. }) => clock.clone(),
             Some(Recorded::Captured(point)) => {
