@@ -44,20 +44,12 @@ impl LaunchClock {
             LaunchOrder::Serial => {
                 places.remove(&number);
             }
-            LaunchOrder::Timeline {
-                timeline,
-                operation,
-                ..
-            } => {
+            LaunchOrder::Timeline { timeline, operation, .. } => {
                 places.insert(number, (*timeline, *operation));
             }
         }
         drop(places);
-        LaunchClock {
-            number,
-            order,
-            table,
-        }
+        LaunchClock { number, order, table }
     }
 
     /// Whether the launch called `number` is certain to have finished before this one.
@@ -65,11 +57,7 @@ impl LaunchClock {
     pub(crate) fn follows(&self, number: u32) -> bool {
         match &self.order {
             LaunchOrder::Serial => true,
-            LaunchOrder::Timeline {
-                timeline,
-                operation,
-                clock,
-            } => {
+            LaunchOrder::Timeline { timeline, operation, clock } => {
                 let places = match self.table.places.read() {
                     Ok(places) => places,
                     Err(poisoned) => poisoned.into_inner(),
@@ -171,9 +159,7 @@ impl BlockClocks {
 
     /// A strong read or atomic at `address`; `acquire` if it is so qualified.
     pub(crate) fn strong_read(&mut self, block: u32, address: u64, acquire: bool) {
-        let Some(released) = self.released.get(&address) else {
-            return;
-        };
+        let Some(released) = self.released.get(&address) else { return };
         let knowledge = self.blocks.entry(block).or_default();
         if acquire {
             if join(&mut knowledge.known, released) {
@@ -230,3 +216,4 @@ impl WarpClocks {
         }
     }
 }
+

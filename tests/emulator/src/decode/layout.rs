@@ -33,11 +33,8 @@ pub(super) fn order(instructions: Vec<Instr>) -> Vec<Instr> {
             }
         }
     }
-    let block_of: std::collections::HashMap<usize, usize> = blocks
-        .iter()
-        .enumerate()
-        .map(|(i, b)| (b.start, i))
-        .collect();
+    let block_of: std::collections::HashMap<usize, usize> =
+        blocks.iter().enumerate().map(|(i, b)| (b.start, i)).collect();
     // A label at the very end points at the final exit, which always exists.
     let new_target = |old: u32| block_of.get(&(old as usize)).map_or(0, |&b| place[b]);
     let mut old: Vec<Option<Instr>> = instructions.into_iter().map(Some).collect();
@@ -61,9 +58,7 @@ pub(super) fn order(instructions: Vec<Instr>) -> Vec<Instr> {
         if let Some(next) = jumps[b] {
             out.push(Instr {
                 guard: None,
-                op: Op::Branch {
-                    target: place[next],
-                },
+                op: Op::Branch { target: place[next] },
                 class: crate::counters::Class::Control,
                 source,
                 synthetic: true,
@@ -110,18 +105,11 @@ fn split(instructions: &[Instr]) -> Vec<Block> {
                 }
                 _ => Vec::new(),
             };
-            let ends = matches!(
-                last.op,
-                Op::Branch { .. } | Op::BranchIndexed { .. } | Op::Exit
-            ) && last.guard.is_none();
+            let ends = matches!(last.op, Op::Branch { .. } | Op::BranchIndexed { .. } | Op::Exit)
+                && last.guard.is_none();
             let falls = (!ends && end < n).then(|| b + 1);
             successors.extend(falls);
-            Block {
-                start,
-                end,
-                successors,
-                falls,
-            }
+            Block { start, end, successors, falls }
         })
         .collect()
 }
@@ -186,13 +174,9 @@ fn components(
     let mut on_stack = std::collections::HashSet::new();
     let mut stack = Vec::new();
     let mut found = Vec::new();
-    let mut roots: Vec<usize> = Vec::new();
-    if entry != usize::MAX {
-        roots.push(entry);
-    }
-    let mut sorted = members.to_vec();
-    sorted.sort_unstable();
-    roots.extend(sorted);
+    // Everything that can run is reached from the entry; the rest is left out.
+    let first = if entry == usize::MAX { members.iter().copied().min() } else { Some(entry) };
+    let roots = first;
     for root in roots {
         if index.contains_key(&root) {
             continue;

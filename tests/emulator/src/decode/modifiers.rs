@@ -10,10 +10,7 @@ pub(super) struct Modifiers<'i, 'a> {
 
 impl<'i, 'a> Modifiers<'i, 'a> {
     pub(super) fn new(instruction: &'i Instruction<'a>) -> Self {
-        Modifiers {
-            instruction,
-            taken: vec![false; instruction.modifiers.len()],
-        }
+        Modifiers { instruction, taken: vec![false; instruction.modifiers.len()] }
     }
 
     pub(super) fn error(&self, message: impl AsRef<str>) -> PtxError {
@@ -61,10 +58,8 @@ impl<'i, 'a> Modifiers<'i, 'a> {
     /// Refuses modifiers that nobody took.
     pub(super) fn finish(&self) -> Result<(), PtxError> {
         match self.taken.iter().position(|t| !t) {
-            Some(i) => Err(self.error(format!(
-                "modifier '.{}' is not supported",
-                self.instruction.modifiers[i]
-            ))),
+            Some(i) => Err(self
+                .error(format!("modifier '.{}' is not supported", self.instruction.modifiers[i]))),
             None => Ok(()),
         }
     }

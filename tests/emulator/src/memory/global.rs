@@ -144,13 +144,7 @@ impl Allocation {
         strong: bool,
         same: bool,
     ) -> Option<super::Reach> {
-        actor.write(
-            &self.writer[index],
-            &self.reader[index],
-            bytes,
-            strong,
-            same,
-        )
+        actor.write(&self.writer[index], &self.reader[index], bytes, strong, same)
     }
 
     /// Stores the bytes of `value` that `bytes` names.
@@ -255,10 +249,7 @@ impl GlobalMemory {
     pub(crate) fn new(capacity: u64) -> Self {
         GlobalMemory {
             capacity,
-            state: RwLock::new(State {
-                next: GLOBAL_BASE,
-                ..State::default()
-            }),
+            state: RwLock::new(State { next: GLOBAL_BASE, ..State::default() }),
         }
     }
 
@@ -282,14 +273,9 @@ impl GlobalMemory {
         }
         let mut state = self.lock();
         let free = self.capacity - state.used;
-        let room = bytes
-            .checked_next_multiple_of(ALIGNMENT)
-            .filter(|&r| r <= free);
+        let room = bytes.checked_next_multiple_of(ALIGNMENT).filter(|&r| r <= free);
         let Some(room) = room else {
-            return Err(MemoryError::OutOfMemory {
-                requested: bytes,
-                free,
-            });
+            return Err(MemoryError::OutOfMemory { requested: bytes, free });
         };
         let base = state.next;
         let allocation = Allocation::new(base, bytes, variable.map(str::to_string), constant)
@@ -382,13 +368,15 @@ impl GlobalMemory {
         Ok(found)
     }
 
-    pub(crate) fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), MemoryError> {
+    pub(crate) fn fill(
+        &self,
+        address: u64,
+        pattern: &[u8],
+        count: u64,
+    ) -> Result<(), MemoryError> {
         let bytes = (pattern.len() as u64)
             .checked_mul(count)
-            .ok_or(MemoryError::OutOfBounds {
-                address,
-                bytes: u64::MAX,
-            })?;
+            .ok_or(MemoryError::OutOfBounds { address, bytes: u64::MAX })?;
         let a = self.range(address, bytes)?;
         let offset = address - a.base;
         // Whole words at a time where the pattern repeats within a word.
@@ -473,10 +461,7 @@ impl GlobalMemory {
             if address - base < *size {
                 return Trouble::new(
                     FaultKind::UseAfterFree,
-                    format!(
-                        "offset {} of a freed allocation of {size} bytes",
-                        address - base
-                    ),
+                    format!("offset {} of a freed allocation of {size} bytes", address - base),
                 )
                 .address(address);
             }
@@ -505,3 +490,4 @@ impl GlobalMemory {
         Trouble::new(FaultKind::OutOfBounds, message).address(address)
     }
 }
+

@@ -28,16 +28,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Lays out variables as (offset, size, name).
-    pub(crate) fn new(
-        variables: Vec<(u32, u32, String)>,
-        uninitialised: bool,
-        races: bool,
-    ) -> Self {
-        let end = variables
-            .iter()
-            .map(|v| v.0 as usize + v.1 as usize)
-            .max()
-            .unwrap_or(0);
+    pub(crate) fn new(variables: Vec<(u32, u32, String)>, uninitialised: bool, races: bool) -> Self {
+        let end = variables.iter().map(|v| v.0 as usize + v.1 as usize).max().unwrap_or(0);
         let words = end.div_ceil(4);
         let mut fresh = vec![0; words];
         for (start, size, _) in &variables {
@@ -52,10 +44,7 @@ impl Shared {
             writer: vec![0; words],
             reader: vec![0; words],
             variables,
-            checks: Some(ScratchChecks {
-                uninitialised,
-                races,
-            }),
+            checks: Some(ScratchChecks { uninitialised, races }),
         }
     }
 
@@ -75,17 +64,11 @@ impl Shared {
             .filter(|v| u64::from(v.0) <= offset)
             .max_by_key(|v| v.0)
             .map(|(start, size, name)| {
-                format!(
-                    "offset {} of {name} ({size} bytes)",
-                    offset - u64::from(*start)
-                )
+                format!("offset {} of {name} ({size} bytes)", offset - u64::from(*start))
             })
             .unwrap_or_else(|| "no variable".to_string());
-        Trouble::new(
-            FaultKind::OutOfBounds,
-            format!("{bytes} bytes of shared memory at {near}"),
-        )
-        .address(offset)
+        Trouble::new(FaultKind::OutOfBounds, format!("{bytes} bytes of shared memory at {near}"))
+            .address(offset)
     }
 
     #[cold]
@@ -257,12 +240,7 @@ impl Local {
     pub(crate) fn new(threads: usize, bytes: u32, uninitialised: bool) -> Self {
         let per_thread = bytes.div_ceil(4);
         let words = threads * per_thread as usize;
-        Local {
-            per_thread,
-            words: vec![0; words],
-            written: vec![0; words],
-            uninitialised,
-        }
+        Local { per_thread, words: vec![0; words], written: vec![0; words], uninitialised }
     }
 
     pub(crate) fn reset(&mut self) {

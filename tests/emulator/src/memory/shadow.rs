@@ -110,16 +110,12 @@ impl GlobalActor<'_> {
         if !self.check_launches || self.launch.follows(old.launch()) {
             return None;
         }
-        Some(Reach::Launch {
-            launch: old.launch(),
-            wrote,
-        })
+        Some(Reach::Launch { launch: old.launch(), wrote })
     }
 
     #[inline]
     fn knows(&self, old: Mark) -> bool {
-        self.clocks
-            .is_some_and(|c| c.knows(self.block, old.block(), old.clock()))
+        self.clocks.is_some_and(|c| c.knows(self.block, old.block(), old.clock()))
     }
 
     #[inline]
@@ -197,10 +193,7 @@ impl GlobalActor<'_> {
             && read.who() == mine.who()
             && self.check_blocks
         {
-            return Some(Reach::Block {
-                block: u32::MAX,
-                wrote: false,
-            });
+            return Some(Reach::Block { block: u32::MAX, wrote: false });
         }
         self.conflict(read, strong, bytes, false)
     }
@@ -258,16 +251,14 @@ impl ThreadMark {
         let warp = thread as usize / 32;
         let known = actor.clocks[warp];
         // Lanes of one warp are ordered only by a warp barrier, which advances its clock.
-        if warp == actor.thread as usize / 32 {
-            clock < known
-        } else {
-            clock <= known
-        }
+        if warp == actor.thread as usize / 32 { clock < known } else { clock <= known }
     }
 
     #[inline(always)]
     fn conflicts(self, actor: &SharedActor, strong: bool, bytes: u8) -> bool {
-        self.0 as u8 & 0xf & bytes != 0 && !(strong && self.0 & STRONG != 0) && !self.before(actor)
+        self.0 as u8 & 0xf & bytes != 0
+            && !(strong && self.0 & STRONG != 0)
+            && !self.before(actor)
     }
 }
 
