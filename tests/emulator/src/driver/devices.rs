@@ -185,7 +185,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32)
         let index = driver.device(device)? as u32;
         let device = &driver.settings.device;
         let answer = match attribute {
-            1 | 2 | 3 => device.max_threads_per_block,
+            1..=3 => device.max_threads_per_block,
             4 => 64,
             5 => i32::MAX as u32,
             6 | 7 => 65535,
