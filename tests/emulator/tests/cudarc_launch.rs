@@ -154,6 +154,5 @@ fn arguments_graphs_and_limits() {
         .set_attribute(attribute, 100 * 1024)
         .expect("room on the device");
     assert_eq!(saxpy.set_attribute(attribute, 164 * 1024), invalid);
-    drop(refused);
     assert_eq!(emulator.faults().expect("the faults"), "[]");
 }

@@ -219,7 +219,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32)
             106 => device.max_blocks_per_sm,
             111 => driver.reserved_shared(),
             115 => 1, // memory pools
-            1..=147 => 0,
+            _ if (1..=147).contains(&attribute) => 0,
             _ => return Err(Status::INVALID_VALUE),
         };
         value.set(answer as i32)
