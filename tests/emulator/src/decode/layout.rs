@@ -174,13 +174,9 @@ fn components(
     let mut on_stack = std::collections::HashSet::new();
     let mut stack = Vec::new();
     let mut found = Vec::new();
-    let mut roots: Vec<usize> = Vec::new();
-    if entry != usize::MAX {
-        roots.push(entry);
-    }
-    let mut sorted = members.to_vec();
-    sorted.sort_unstable();
-    roots.extend(sorted);
+    // Everything that can run is reached from the entry; the rest is left out.
+    let first = if entry == usize::MAX { members.iter().copied().min() } else { Some(entry) };
+    let roots = first;
     for root in roots {
         if index.contains_key(&root) {
             continue;

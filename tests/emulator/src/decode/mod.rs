@@ -434,8 +434,8 @@ impl<'s, 'a> Builder<'s, 'a> {
         let mut m = Modifiers::new(i);
         let handled = self.control(i, &mut m, guard, source)?
             || self.memory(i, &mut m, guard, source)?
-            || self.arithmetic(i, &mut m, guard, source)?
-            || self.convert(i, &mut m, guard, source)?;
+            || self.convert(i, &mut m, guard, source)?
+            || self.arithmetic(i, &mut m, guard, source)?;
         if !handled {
             return Err(PtxError::at(
                 i.position,
