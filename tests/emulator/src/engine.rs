@@ -441,6 +441,11 @@ impl Engine {
     pub fn counters(&self) -> Counters {
         self.counters.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
+
+    /// Forgets all counts.
+    pub fn reset_counters(&self) {
+        *self.counters.lock().unwrap_or_else(|e| e.into_inner()) = Counters::default();
+    }
 }
 
 fn source_uses_workspace(source: &Source) -> bool {
