@@ -9,7 +9,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("expected a PTX file")?;
     let name = arguments.next().ok_or("expected a kernel name")?;
-    let engine = Engine::new(DeviceConfig { host_threads: 1, ..DeviceConfig::default() });
+    let engine = Engine::new(DeviceConfig {
+        host_threads: 1,
+        ..DeviceConfig::default()
+    });
     let module = engine.load_module(&std::fs::read_to_string(path)?)?;
     let kernel = module.kernel(&name).ok_or("no such kernel")?;
     let n = 256u32;
@@ -18,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         host.extend_from_slice(&((i % 7) as f32).to_le_bytes());
     }
     let bytes = u64::from(n * n * 4);
-    let (a, b, c) = (engine.alloc(bytes)?, engine.alloc(bytes)?, engine.alloc(bytes)?);
+    let (a, b, c) = (
+        engine.alloc(bytes)?,
+        engine.alloc(bytes)?,
+        engine.alloc(bytes)?,
+    );
     engine.write(a, &host)?;
     engine.write(b, &host)?;
     let mut params = Vec::new();

@@ -32,41 +32,87 @@ fn f(x: u64) -> f32 {
 }
 
 fn bits(v: f32) -> u64 {
-    if v.is_nan() { NAN } else { u64::from(v.to_bits()) }
+    if v.is_nan() {
+        NAN
+    } else {
+        u64::from(v.to_bits())
+    }
 }
 
 fn flush(v: f32) -> f32 {
-    if v.is_subnormal() { 0f32.copysign(v) } else { v }
+    if v.is_subnormal() {
+        0f32.copysign(v)
+    } else {
+        v
+    }
 }
 
 #[test]
 fn nearest() {
-    check("add.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(f(a) + f(b)));
-    check("sub.rn.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(f(a) - f(b)));
-    check("mul.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(f(a) * f(b)));
-    check("div.rn.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(f(a) / f(b)));
-    check("sqrt.rn.f32 %d, %a;", &[32], 32, &POOL, |a, _, _| bits(f(a).sqrt()));
-    check("rcp.rn.f32 %d, %a;", &[32], 32, &POOL, |a, _, _| bits(1.0 / f(a)));
-    check("fma.rn.f32 %d, %a, %b, %c;", &[32, 32, 32], 32, &POOL, |a, b, c| {
-        bits(f(a).mul_add(f(b), f(c)))
+    check("add.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(f(a) + f(b))
     });
+    check("sub.rn.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(f(a) - f(b))
+    });
+    check("mul.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(f(a) * f(b))
+    });
+    check("div.rn.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(f(a) / f(b))
+    });
+    check("sqrt.rn.f32 %d, %a;", &[32], 32, &POOL, |a, _, _| {
+        bits(f(a).sqrt())
+    });
+    check("rcp.rn.f32 %d, %a;", &[32], 32, &POOL, |a, _, _| {
+        bits(1.0 / f(a))
+    });
+    check(
+        "fma.rn.f32 %d, %a, %b, %c;",
+        &[32, 32, 32],
+        32,
+        &POOL,
+        |a, b, c| bits(f(a).mul_add(f(b), f(c))),
+    );
 }
 
 #[test]
 fn flushed_and_saturated() {
-    check("add.ftz.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
-        bits(flush(flush(f(a)) + flush(f(b))))
-    });
-    check("mul.ftz.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
-        bits(flush(flush(f(a)) * flush(f(b))))
-    });
-    check("fma.rn.ftz.f32 %d, %a, %b, %c;", &[32, 32, 32], 32, &POOL, |a, b, c| {
-        bits(flush(flush(f(a)).mul_add(flush(f(b)), flush(f(c)))))
-    });
-    check("add.sat.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
-        let v = f(a) + f(b);
-        bits(if v.is_nan() || v <= 0.0 { 0.0 } else { v.min(1.0) })
-    });
+    check(
+        "add.ftz.f32 %d, %a, %b;",
+        &[32, 32],
+        32,
+        &POOL,
+        |a, b, _| bits(flush(flush(f(a)) + flush(f(b)))),
+    );
+    check(
+        "mul.ftz.f32 %d, %a, %b;",
+        &[32, 32],
+        32,
+        &POOL,
+        |a, b, _| bits(flush(flush(f(a)) * flush(f(b)))),
+    );
+    check(
+        "fma.rn.ftz.f32 %d, %a, %b, %c;",
+        &[32, 32, 32],
+        32,
+        &POOL,
+        |a, b, c| bits(flush(flush(f(a)).mul_add(flush(f(b)), flush(f(c))))),
+    );
+    check(
+        "add.sat.f32 %d, %a, %b;",
+        &[32, 32],
+        32,
+        &POOL,
+        |a, b, _| {
+            let v = f(a) + f(b);
+            bits(if v.is_nan() || v <= 0.0 {
+                0.0
+            } else {
+                v.min(1.0)
+            })
+        },
+    );
 }
 
 /// Steps from the nearest value in the direction asked for; exact through integers of 128 bits is
@@ -79,9 +125,19 @@ fn directed(exact: f64, towards: fn(f32, f64) -> bool) -> u64 {
     if exact.is_infinite() || f64::from(near) == exact {
         return bits(near);
     }
-    let low = if f64::from(near) < exact { near } else { near.next_down() };
+    let low = if f64::from(near) < exact {
+        near
+    } else {
+        near.next_down()
+    };
     let high = low.next_up();
-    let zero = |v: f32| if v == 0.0 { 0f32.copysign(exact as f32) } else { v };
+    let zero = |v: f32| {
+        if v == 0.0 {
+            0f32.copysign(exact as f32)
+        } else {
+            v
+        }
+    };
     bits(zero(if towards(low, exact) { low } else { high }))
 }
 
@@ -105,9 +161,15 @@ fn directed_sums_of_integers() {
     // Integers below 2^29: sums and products with a small factor are exact in i64.
     let pool: Vec<u64> = [0u32, 1, 3, 0xff_ffff, 0x100_0001, 0x1fff_ffff, 0x1234_5677]
         .iter()
-        .flat_map(|&v| [u64::from((v as f32).to_bits()), u64::from((-(v as f32)).to_bits())])
+        .flat_map(|&v| {
+            [
+                u64::from((v as f32).to_bits()),
+                u64::from((-(v as f32)).to_bits()),
+            ]
+        })
         .collect();
-    let small = |x: u64| f(x).abs() < 1e9 && (f(x) == 0.0 || f(x).abs() >= 1.0) && f(x).fract() == 0.0;
+    let small =
+        |x: u64| f(x).abs() < 1e9 && (f(x) == 0.0 || f(x).abs() >= 1.0) && f(x).fract() == 0.0;
     for (name, low) in [("rm", true), ("rp", false)] {
         let body = format!("add.{name}.f32 %d, %a, %b;");
         check(&body, &[32, 32], 32, &pool, |a, b, _| {
@@ -116,7 +178,8 @@ fn directed_sums_of_integers() {
             }
             let exact = f(a) as i64 + f(b) as i64;
             if exact == 0 {
-                let negative = a >> 31 == 1 && b >> 31 == 1 || (low && (a >> 31 == 1 || b >> 31 == 1));
+                let negative =
+                    a >> 31 == 1 && b >> 31 == 1 || (low && (a >> 31 == 1 || b >> 31 == 1));
                 return if negative { 0x8000_0000 } else { 0 };
             }
             let near = exact as f32;
@@ -169,17 +232,47 @@ fn minimum_and_maximum() {
         (true, true) => f32::NAN,
         (true, _) => b,
         (_, true) => a,
-        _ if a == b => if a.is_sign_negative() { a } else { b },
-        _ => if a < b { a } else { b },
+        _ if a == b => {
+            if a.is_sign_negative() {
+                a
+            } else {
+                b
+            }
+        }
+        _ => {
+            if a < b {
+                a
+            } else {
+                b
+            }
+        }
     };
-    check("min.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(min(f(a), f(b))));
-    check("max.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| bits(-min(-f(a), -f(b))));
-    check("max.NaN.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
-        if f(a).is_nan() || f(b).is_nan() { NAN } else { bits(-min(-f(a), -f(b))) }
+    check("min.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(min(f(a), f(b)))
     });
-    check("copysign.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
-        b & 0x7fff_ffff | a & 0x8000_0000
+    check("max.f32 %d, %a, %b;", &[32, 32], 32, &POOL, |a, b, _| {
+        bits(-min(-f(a), -f(b)))
     });
+    check(
+        "max.NaN.f32 %d, %a, %b;",
+        &[32, 32],
+        32,
+        &POOL,
+        |a, b, _| {
+            if f(a).is_nan() || f(b).is_nan() {
+                NAN
+            } else {
+                bits(-min(-f(a), -f(b)))
+            }
+        },
+    );
+    check(
+        "copysign.f32 %d, %a, %b;",
+        &[32, 32],
+        32,
+        &POOL,
+        |a, b, _| b & 0x7fff_ffff | a & 0x8000_0000,
+    );
 }
 
 #[test]
@@ -198,23 +291,43 @@ fn ordered_and_unordered() {
     ];
     for (name, reference) in cases {
         let body = format!("setp.{name}.f32 %p, %a, %b;\nselp.u32 %d, 1, 0, %p;");
-        check(&body, &[32, 32], 32, &POOL, |a, b, _| u64::from(reference(f(a), f(b))));
+        check(&body, &[32, 32], 32, &POOL, |a, b, _| {
+            u64::from(reference(f(a), f(b)))
+        });
     }
 }
 
 #[test]
 fn double_precision() {
-    let pool: Vec<u64> = [0.0, -0.0, 1.0, -1.5, 1e300, -1e300, 5e-324, f64::MAX, f64::INFINITY, 0.1]
-        .iter()
-        .map(|v: &f64| v.to_bits())
-        .collect();
+    let pool: Vec<u64> = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.5,
+        1e300,
+        -1e300,
+        5e-324,
+        f64::MAX,
+        f64::INFINITY,
+        0.1,
+    ]
+    .iter()
+    .map(|v: &f64| v.to_bits())
+    .collect();
     let d = f64::from_bits;
     // The payload of a NaN is left open.
     let same = |found: u64, wanted: f64| {
-        if wanted.is_nan() && d(found).is_nan() { found } else { wanted.to_bits() }
+        if wanted.is_nan() && d(found).is_nan() {
+            found
+        } else {
+            wanted.to_bits()
+        }
     };
     for (text, reference) in [
-        ("add.f64 %d, %a, %b;", (|a, b, _| a + b) as fn(f64, f64, f64) -> f64),
+        (
+            "add.f64 %d, %a, %b;",
+            (|a, b, _| a + b) as fn(f64, f64, f64) -> f64,
+        ),
         ("mul.rn.f64 %d, %a, %b;", |a, b, _| a * b),
         ("div.rn.f64 %d, %a, %b;", |a, b, _| a / b),
         ("fma.rn.f64 %d, %a, %b, %c;", |a, b, c| a.mul_add(b, c)),
@@ -243,8 +356,9 @@ fn approximations_are_accurate() {
         ("cos.approx.f32", f64::cos),
         ("tanh.approx.f32", f64::tanh),
     ];
-    let operands: Vec<[u64; 3]> =
-        (1..200).map(|i| [u64::from((i as f32 * 0.037).to_bits()), 0, 0]).collect();
+    let operands: Vec<[u64; 3]> = (1..200)
+        .map(|i| [u64::from((i as f32 * 0.037).to_bits()), 0, 0])
+        .collect();
     for (name, reference) in cases {
         let found = crate::run(&format!("{name} %d, %a;"), &[32], 32, &operands);
         for (o, found) in operands.iter().zip(found) {

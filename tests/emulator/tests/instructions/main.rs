@@ -15,9 +15,15 @@ pub struct Sequence(pub u64);
 
 impl Sequence {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         let high = self.0 >> 32;
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         high << 32 | self.0 >> 32
     }
 }
@@ -56,14 +62,21 @@ pub fn run(body: &str, from: &[u32], to: u32, operands: &[[u64; 3]]) -> Vec<u64>
         "\nld.param.u64 %y, [out];\nmad.wide.u32 %y, %t, 8, %y;\nst.global.b{to} [%y], %d;\nDONE:\nret;\n}}\n"
     );
     let engine = Engine::new(DeviceConfig::default());
-    let module = engine.load_module(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let module = engine
+        .load_module(&text)
+        .unwrap_or_else(|e| panic!("{e}\n{text}"));
     let kernel = module.kernel("k").expect("the kernel is there");
     let input = engine.alloc(24 * operands.len() as u64).expect("fits");
     let output = engine.alloc(8 * operands.len() as u64).expect("fits");
-    let bytes: Vec<u8> =
-        operands.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+    let bytes: Vec<u8> = operands
+        .iter()
+        .flatten()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
     engine.write(input, &bytes).expect("in bounds");
-    engine.fill(output, &[0], 8 * operands.len() as u64).expect("in bounds");
+    engine
+        .fill(output, &[0], 8 * operands.len() as u64)
+        .expect("in bounds");
     let mut params = Vec::new();
     params.extend_from_slice(&input.to_le_bytes());
     params.extend_from_slice(&output.to_le_bytes());
@@ -74,7 +87,9 @@ pub fn run(body: &str, from: &[u32], to: u32, operands: &[[u64; 3]]) -> Vec<u64>
         .unwrap_or_else(|f| panic!("{f}\n{text}"));
     let mut out = vec![0; 8 * operands.len()];
     engine.read(output, &mut out).expect("in bounds");
-    out.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))).collect()
+    out.chunks_exact(8)
+        .map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes")))
+        .collect()
 }
 
 /// Checks an instruction against `expected` on every combination of `pool` and on random values.
@@ -85,7 +100,13 @@ pub fn check(
     pool: &[u64],
     expected: impl Fn(u64, u64, u64) -> u64,
 ) {
-    let keep = |bits: u32| if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+    let keep = |bits: u32| {
+        if bits == 64 {
+            u64::MAX
+        } else {
+            (1 << bits) - 1
+        }
+    };
     let mut operands = Vec::new();
     let second: &[u64] = if from.len() > 1 { pool } else { &[0] };
     for &a in pool {

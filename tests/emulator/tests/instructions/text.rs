@@ -27,14 +27,23 @@ fn message(body: &str) -> String {
 #[test]
 fn errors_name_the_instruction_and_the_line() {
     for (body, part) in [
-        ("frobnicate.u32 %r0, %r1;", "'frobnicate.u32' is not supported"),
+        (
+            "frobnicate.u32 %r0, %r1;",
+            "'frobnicate.u32' is not supported",
+        ),
         ("add.u32 %r0, %r1, %r9;", "'%r9' is not defined"),
         ("add.u64 %r0, %r1, %r2;", "register '%r0'"),
-        ("add.zz.u32 %r0, %r1, %r2;", "modifier '.zz' is not supported"),
+        (
+            "add.zz.u32 %r0, %r1, %r2;",
+            "modifier '.zz' is not supported",
+        ),
         ("bra NOWHERE;", "label 'NOWHERE' is not defined"),
     ] {
         let found = message(body);
-        assert!(found.contains(part) && found.contains("line 7"), "{body}: {found}");
+        assert!(
+            found.contains(part) && found.contains("line 7"),
+            "{body}: {found}"
+        );
     }
 }
 
@@ -69,7 +78,9 @@ fn mutated_text_never_panics_or_hangs() {
         }
         let text = String::from_utf8_lossy(&text).into_owned();
         let engine = engine();
-        let Ok(module) = engine.load_module(&text) else { continue };
+        let Ok(module) = engine.load_module(&text) else {
+            continue;
+        };
         loaded += 1;
         for kernel in module.kernels() {
             let buffer = engine.alloc(4096).expect("fits");
@@ -89,6 +100,8 @@ fn a_runaway_kernel_meets_its_budget() {
     let engine = engine();
     let module = engine.load_module(text).expect("valid");
     let kernel = module.kernel("k").expect("there");
-    let fault = engine.launch(&kernel, &launch_of(32, 1), &[]).expect_err("never ends");
+    let fault = engine
+        .launch(&kernel, &launch_of(32, 1), &[])
+        .expect_err("never ends");
     assert_eq!(fault.kind, FaultKind::InstructionBudget);
 }

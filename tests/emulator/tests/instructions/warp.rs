@@ -12,16 +12,29 @@ fn shuffles() {
     type Source = fn(u64) -> u64;
     let cases: [(&str, Source); 5] = [
         ("up.b32 %d|%p, %a, 3, 0", |l| if l >= 3 { l - 3 } else { l }),
-        ("down.b32 %d|%p, %a, 5, 31", |l| if l + 5 < 32 { l + 5 } else { l }),
+        ("down.b32 %d|%p, %a, 5, 31", |l| {
+            if l + 5 < 32 { l + 5 } else { l }
+        }),
         ("bfly.b32 %d|%p, %a, 9, 31", |l| l ^ 9),
         ("idx.b32 %d|%p, %a, 7, 31", |_| 7),
         // Segments of eight lanes: the upper bits of c hold the segment mask.
-        ("down.b32 %d|%p, %a, 2, 6175", |l| if l % 8 + 2 < 8 { l + 2 } else { l }),
+        ("down.b32 %d|%p, %a, 2, 6175", |l| {
+            if l % 8 + 2 < 8 { l + 2 } else { l }
+        }),
     ];
     for (text, source) in cases {
-        let found = run(&format!("shfl.sync.{text}, 0xffffffff;"), &[32], 32, &operands);
+        let found = run(
+            &format!("shfl.sync.{text}, 0xffffffff;"),
+            &[32],
+            32,
+            &operands,
+        );
         for lane in 0..32 {
-            assert_eq!(found[lane], 100 + source(lane as u64), "{text}, lane {lane}");
+            assert_eq!(
+                found[lane],
+                100 + source(lane as u64),
+                "{text}, lane {lane}"
+            );
         }
     }
 }
@@ -32,17 +45,35 @@ fn votes_matches_and_reductions() {
     let odd = (0..32).filter(|l| l % 5 == 2).fold(0u64, |m, l| m | 1 << l);
     let body = "setp.eq.u32 %p, %a, 2;\nvote.sync.ballot.b32 %d, %p, 0xffffffff;";
     assert!(run(body, &[32], 32, &operands).iter().all(|v| *v == odd));
-    let body = "setp.lt.u32 %p, %a, 5;\nvote.sync.all.pred %q, %p, 0xffffffff;\nselp.u32 %d, 1, 0, %q;";
+    let body =
+        "setp.lt.u32 %p, %a, 5;\nvote.sync.all.pred %q, %p, 0xffffffff;\nselp.u32 %d, 1, 0, %q;";
     assert!(run(body, &[32], 32, &operands).iter().all(|v| *v == 1));
-    let found = run("match.any.sync.b32 %d, %a, 0xffffffff;", &[32], 32, &operands);
+    let found = run(
+        "match.any.sync.b32 %d, %a, 0xffffffff;",
+        &[32],
+        32,
+        &operands,
+    );
     for lane in 0..32u64 {
-        let wanted = (0..32).filter(|l| l % 5 == lane % 5).fold(0u64, |m, l| m | 1 << l);
+        let wanted = (0..32)
+            .filter(|l| l % 5 == lane % 5)
+            .fold(0u64, |m, l| m | 1 << l);
         assert_eq!(found[lane as usize], wanted);
     }
     let sum: u64 = (0..32).map(|l| l % 5).sum();
-    let found = run("redux.sync.add.u32 %d, %a, 0xffffffff;", &[32], 32, &operands);
+    let found = run(
+        "redux.sync.add.u32 %d, %a, 0xffffffff;",
+        &[32],
+        32,
+        &operands,
+    );
     assert!(found.iter().all(|v| *v == sum));
-    let found = run("redux.sync.max.s32 %d, %a, 0xffffffff;", &[32], 32, &operands);
+    let found = run(
+        "redux.sync.max.s32 %d, %a, 0xffffffff;",
+        &[32],
+        32,
+        &operands,
+    );
     assert!(found.iter().all(|v| *v == 4));
 }
 
@@ -86,7 +117,11 @@ fn matrix_product_of_halves() {
         for lane in 0..32u64 {
             let (r, n) = (lane / 4 + row, lane % 4 * 2 + column);
             let wanted: f32 = 1.0 + (0..8).map(|k| a(r, k) * b(k, n)).sum::<f32>();
-            assert_eq!(f32::from_bits(found[lane as usize] as u32), wanted, "row {r}, column {n}");
+            assert_eq!(
+                f32::from_bits(found[lane as usize] as u32),
+                wanted,
+                "row {r}, column {n}"
+            );
         }
     }
 }
