@@ -1,0 +1,7 @@
+//! What the checks report and the clocks that order accesses.
+
+pub(crate) mod clock;
+mod fault;
+
+pub(crate) use fault::Trouble;
+pub use fault::{Fault, FaultKind};
