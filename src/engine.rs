@@ -177,6 +177,18 @@ impl Images {
     }
 }
 
+/// Where the time of a generation went, by the clock of one thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseTimes {
+    /// Once per row: the vertical stack and the partial sums of the horizontal one.
+    pub row: std::time::Duration,
+    /// Once per pixel, up to its mixture parameters. Naive generation has no phases: its
+    /// whole-image evaluations count here.
+    pub pixel: std::time::Duration,
+    /// Choosing pixels from their mixture parameters.
+    pub sampling: std::time::Duration,
+}
+
 /// A batch of 8-bit images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelImages {
@@ -265,6 +277,20 @@ impl Engine {
     ) -> Result<Images, EngineError> {
         self.check(request)?;
         self.cpu.generate(request, control)
+    }
+
+    /// Samples as [`Engine::generate`] does, and says where the time went; asking costs two looks
+    /// at the clock per pixel.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub fn generate_timed(
+        &self,
+        request: &Request,
+        control: &Control<'_>,
+    ) -> Result<(Images, PhaseTimes), EngineError> {
+        self.check(request)?;
+        self.cpu.generate_timed(request, control)
     }
 
     /// Mixture parameters of given images: shape (N, H, W, `params_per_pixel`), row-major.
