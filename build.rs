@@ -42,7 +42,13 @@ fn main() {
 }
 
 fn build() -> Result<(), Failure> {
-    for variable in ["NVCC", "CUDA_HOME", "PATH", "VIRTUAL_ENV", "FASTPIX_REFRESH_PTX"] {
+    for variable in [
+        "NVCC",
+        "CUDA_HOME",
+        "PATH",
+        "VIRTUAL_ENV",
+        "FASTPIX_REFRESH_PTX",
+    ] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=kernels");
@@ -175,12 +181,18 @@ fn compile(nvcc: &Path, kernels: &Path, targets: &[Target], out: &Path) -> Resul
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let line = text.lines().find(|line| line.contains("error"));
             let line = line.or(text.lines().next()).unwrap_or("no message");
-            return Err(format!("{} failed on {}.cu ({line})", nvcc.display(), target.name));
+            return Err(format!(
+                "{} failed on {}.cu ({line})",
+                nvcc.display(),
+                target.name
+            ));
         }
         let failed = |error| format!("{} could not be rewritten ({error})", to.display());
         let ptx = fs::read_to_string(&to).map_err(failed)?;
         let ptx: String = ptx
             .lines()
+            // A hint that newer assemblers may use and older ones do not know.
+            .filter(|line| !line.contains("used_bytes_mask"))
             .map(|line| match line.starts_with(".version ") {
                 true => format!(".version {PTX_VERSION}\n"),
                 false => format!("{line}\n"),

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cpu::CpuEngine;
+use crate::cuda::{CudaEngine, CudaError};
 use crate::distribution::{Mixture, round_to_grid};
 use crate::model::{Hyperparameters, HyperparametersError, Weights};
 
@@ -60,6 +61,16 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// How a GPU is told what to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Launches {
+    /// A row at a time, as a captured graph.
+    #[default]
+    Graph,
+    /// Kernel by kernel, for comparison.
+    Stream,
+}
+
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
@@ -69,6 +80,8 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// What weights and activations are stored as.
     pub precision: Precision,
+    /// How a GPU is told what to run.
+    pub launches: Launches,
 }
 
 /// What can go wrong when an engine is made or used.
@@ -112,6 +125,9 @@ pub enum EngineError {
     /// The instruction set asked for is unknown or not here.
     #[error(transparent)]
     Isa(#[from] crate::cpu::isa::IsaError),
+    /// A CUDA device cannot be used, or failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// Stopped by [`Control::cancel`].
     #[error("cancelled")]
     Cancelled,
@@ -205,11 +221,17 @@ impl Control<'_> {
     }
 }
 
+#[derive(Debug)]
+enum Backend {
+    Cpu(CpuEngine),
+    Cuda(CudaEngine),
+}
+
 /// A model ready on a device.
 #[derive(Debug)]
 pub struct Engine {
     hyper: Hyperparameters,
-    cpu: CpuEngine,
+    backend: Backend,
 }
 
 impl Engine {
@@ -218,15 +240,30 @@ impl Engine {
     /// # Errors
     /// When the device does not exist or cannot be used.
     pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, EngineError> {
-        if let DeviceChoice::Cuda(_) = options.device {
-            return Err(EngineError::DeviceUnavailable {
-                device: "cuda".into(),
-                reason: "this build has no CUDA backend yet; use --device cpu".into(),
-            });
-        }
+        let cuda = match &options.device {
+            DeviceChoice::Cpu => None,
+            DeviceChoice::Cuda(ordinals) => Some(ordinals.clone()),
+            DeviceChoice::Auto => {
+                let usable = options.precision == Precision::F32 && crate::cuda::devices().is_ok();
+                usable.then(|| vec![0])
+            }
+        };
+        let backend = match cuda {
+            None => Backend::Cpu(CpuEngine::new(weights, options.threads, options.precision)?),
+            Some(_) if options.precision != Precision::F32 => {
+                return Err(EngineError::DeviceUnavailable {
+                    device: "cuda".into(),
+                    reason: format!(
+                        "precision: expected f32, found {}; use --device cpu",
+                        options.precision
+                    ),
+                });
+            }
+            Some(ordinals) => Backend::Cuda(CudaEngine::new(weights, &ordinals, options.launches)?),
+        };
         Ok(Self {
             hyper: weights.hyper.clone(),
-            cpu: CpuEngine::new(weights, options.threads, options.precision)?,
+            backend,
         })
     }
 
@@ -235,9 +272,12 @@ impl Engine {
         &self.hyper
     }
 
-    /// The device in words, for messages: `cpu (2 threads, avx512)`.
+    /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
     pub fn device(&self) -> String {
-        self.cpu.describe()
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.describe(),
+            Backend::Cuda(cuda) => cuda.describe(),
+        }
     }
 
     /// Samples a batch of images; those with given rows are completed.
@@ -250,7 +290,10 @@ impl Engine {
         control: &Control<'_>,
     ) -> Result<Images, EngineError> {
         self.check(request)?;
-        self.cpu.generate(request, control)
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.generate(request, control),
+            Backend::Cuda(cuda) => cuda.generate(request, control),
+        }
     }
 
     /// Mixture parameters of given images: shape (N, H, W, `params_per_pixel`), row-major.
@@ -288,7 +331,10 @@ impl Engine {
         for index in 0..count {
             self.check_class(class_of(index))?;
         }
-        self.cpu.params(images, classes, path, control)
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
+            Backend::Cuda(cuda) => cuda.params(images, classes, path, control),
+        }
     }
 
     /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the

@@ -3,11 +3,12 @@
 
 pub mod checkpoint;
 pub mod cpu;
+pub mod cuda;
 pub mod distribution;
 mod engine;
 pub mod model;
 
 pub use engine::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LevelImages, Path,
-    Precision, Request, bits_per_dim,
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, Launches, LevelImages,
+    Path, Precision, Request, bits_per_dim,
 };
