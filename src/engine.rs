@@ -308,6 +308,43 @@ impl Engine {
         path: Path,
         control: &Control<'_>,
     ) -> Result<Vec<f32>, EngineError> {
+        self.check_images(images, classes)?;
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
+            Backend::Cuda(cuda) => Ok(cuda.evaluate(images, classes, path, control)?.0),
+        }
+    }
+
+    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the
+    /// mixture parameters it follows from.
+    ///
+    /// # Errors
+    /// As [`Engine::params`].
+    pub fn score(
+        &self,
+        images: &LevelImages,
+        classes: &[usize],
+        path: Path,
+        control: &Control<'_>,
+    ) -> Result<(Vec<f64>, Vec<f32>), EngineError> {
+        match &self.backend {
+            Backend::Cpu(_) => {
+                let params = self.params(images, classes, path, control)?;
+                Ok((bits_per_dim(&self.hyper, images, &params), params))
+            }
+            Backend::Cuda(cuda) => {
+                self.check_images(images, classes)?;
+                let (params, nats) = cuda.evaluate(images, classes, path, control)?;
+                let [_, height, width, channels] = images.shape;
+                let of_image = nats.chunks(height * width);
+                let bits =
+                    of_image.map(|nats| to_bits(nats.iter().sum(), height * width * channels));
+                Ok((bits.collect(), params))
+            }
+        }
+    }
+
+    fn check_images(&self, images: &LevelImages, classes: &[usize]) -> Result<(), EngineError> {
         let [count, height, width, channels] = images.shape;
         self.check_size((height, width))?;
         if channels != self.hyper.channels {
@@ -331,26 +368,7 @@ impl Engine {
         for index in 0..count {
             self.check_class(class_of(index))?;
         }
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
-            Backend::Cuda(cuda) => cuda.params(images, classes, path, control),
-        }
-    }
-
-    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the
-    /// mixture parameters it follows from.
-    ///
-    /// # Errors
-    /// As [`Engine::params`].
-    pub fn score(
-        &self,
-        images: &LevelImages,
-        classes: &[usize],
-        path: Path,
-        control: &Control<'_>,
-    ) -> Result<(Vec<f64>, Vec<f32>), EngineError> {
-        let params = self.params(images, classes, path, control)?;
-        Ok((bits_per_dim(&self.hyper, images, &params), params))
+        Ok(())
     }
 
     fn check_size(&self, (height, width): (usize, usize)) -> Result<(), EngineError> {
@@ -413,7 +431,6 @@ pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32
         nr_mix: hyper.nr_mix,
         channels,
     };
-    let dims = (height * width * channels) as f64;
     (0..count)
         .map(|image| {
             let pixels = image * height * width..(image + 1) * height * width;
@@ -424,7 +441,12 @@ pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32
                     mixture.log_likelihood(params, &images.levels[pixel * channels..][..channels])
                 })
                 .sum();
-            -nats / (dims * std::f64::consts::LN_2)
+            to_bits(nats, height * width * channels)
         })
         .collect()
+}
+
+/// Bits per dimension of an image of so many dimensions from its log-likelihood in nats.
+fn to_bits(nats: f64, dims: usize) -> f64 {
+    -nats / (dims as f64 * std::f64::consts::LN_2)
 }

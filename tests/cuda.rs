@@ -158,3 +158,48 @@ fn a_second_batch_is_not_changed_by_the_first() {
         assert!(generate(&cuda, &request) == first);
     });
 }
+
+#[test]
+fn bits_per_dim_match_the_original_on_both_paths() {
+    on_a_device(|| {
+        for model in MODELS {
+            let io = npz(&oracle(&format!("{model}/io.npz")));
+            let (images, labels) = inputs(model);
+            for path in [Path::Forward, Path::Cached] {
+                let (bits, _) = cuda(model)
+                    .score(&images, &labels, path, &Control::default())
+                    .unwrap();
+                let bits: Vec<f32> = bits.into_iter().map(|bits| bits as f32).collect();
+                let dims = 8.0 * 8.0 * 3.0 * std::f64::consts::LN_2;
+                let nats = &io["nll_nats_per_image_ema"].values;
+                let expected: Vec<f64> = nats.iter().map(|nats| nats / dims).collect();
+                assert_close(model, &bits, &expected, 1e-4, 1e-4);
+            }
+        }
+    });
+}
+
+#[test]
+fn two_devices_make_the_images_that_one_makes() {
+    on_a_device(|| {
+        if fastpix::cuda::devices().unwrap().len() < 2 {
+            println!("skipped: this machine has one GPU");
+            return;
+        }
+        let request = request("tiny_cond", 3, (4, 4), Path::Cached);
+        let two = engine("tiny_cond", DeviceChoice::Cuda(vec![0, 1]), Launches::Graph);
+        assert!(generate(&two, &request) == generate(&cuda("tiny_cond"), &request));
+    });
+}
+
+#[test]
+fn images_do_not_depend_on_the_batch_they_are_made_in() {
+    on_a_device(|| {
+        let cuda = cuda("tiny");
+        let together = generate(&cuda, &request("tiny", 17, (4, 4), Path::Cached));
+        let mut alone = request("tiny", 1, (4, 4), Path::Cached);
+        alone.items[0].index += 16;
+        let image = 4 * 4 * 3;
+        assert!(generate(&cuda, &alone).to_levels() == together.to_levels()[16 * image..]);
+    });
+}

@@ -1,14 +1,16 @@
-//! Arguments of the kernels: the same structures as in `kernels/*.cu` and `*.cuh`.
+//! Arguments of the kernels: the same structures as in `kernels/*.cu` and `*.cuh`, which say what
+//! each field is. Public so that every kernel can be tested by itself.
+#![allow(missing_docs)]
 
 use cudarc::driver::DeviceRepr;
 
 /// Most segments a step has in one launch.
-pub(super) const SEGMENTS: usize = 8;
+pub const SEGMENTS: usize = 8;
 
 /// `struct Plane`: rows of one activation in one form; `base` is 0 if it is not kept.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Plane {
+pub struct Plane {
     pub base: u64,
     pub slots: i32,
     pub columns: i32,
@@ -19,7 +21,7 @@ pub(super) struct Plane {
 /// `struct Segment`: an operand of the product.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Segment {
+pub struct Segment {
     pub plane: Plane,
     pub row_offset: i32,
     pub column_offset: i32,
@@ -28,7 +30,7 @@ pub(super) struct Segment {
 /// `struct Step`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Step {
+pub struct Step {
     pub position: u64,
     pub weights: u64,
     pub bias: u64,
@@ -59,7 +61,7 @@ pub(super) struct Step {
 /// `struct Output`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Output {
+pub struct Output {
     pub position: u64,
     pub weights: u64,
     pub bias: u64,
@@ -84,7 +86,7 @@ pub(super) struct Output {
 /// `struct Likelihood`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Likelihood {
+pub struct Likelihood {
     pub params: u64,
     pub levels: u64,
     pub nats: u64,

@@ -117,6 +117,8 @@ pub(super) struct Buffers {
     pub values: CudaSlice<f32>,
     /// Mixture parameters of all pixels, if kept.
     pub params: Option<CudaSlice<f32>>,
+    /// Log-likelihoods of all pixels in nats, if the parameters are kept.
+    pub nats: Option<CudaSlice<f64>>,
 }
 
 /// Bytes of all buffers of a batch.
@@ -130,8 +132,9 @@ pub(super) fn bytes(plan: &Plan, hyper: &Hyperparameters, shape: &Shape) -> usiz
         .sum();
     let partials: usize = plan.steps.iter().map(|step| partial_len(step, shape)).sum();
     let pixels = shape.pixels() * shape.batch;
+    // Parameters and, in f64, log-likelihoods.
     let params = if shape.params {
-        hyper.params_per_pixel()
+        hyper.params_per_pixel() + 2
     } else {
         0
     };
@@ -214,6 +217,10 @@ impl Buffers {
             values: zeros(device, pixels * hyper.channels)?,
             params: match shape.params {
                 true => Some(zeros(device, pixels * hyper.params_per_pixel())?),
+                false => None,
+            },
+            nats: match shape.params {
+                true => Some(zeros(device, pixels)?),
                 false => None,
             },
         })

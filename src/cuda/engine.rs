@@ -81,25 +81,26 @@ impl CudaEngine {
         })
     }
 
-    pub fn params(
+    /// Mixture parameters of given images, and the log-likelihood of each pixel in nats.
+    pub fn evaluate(
         &self,
         images: &LevelImages,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,
-    ) -> Result<Vec<f32>, EngineError> {
+    ) -> Result<(Vec<f32>, Vec<f64>), EngineError> {
         /// Images evaluated together on a device.
         const BATCH: usize = 16;
         let [count, height, width, channels] = images.shape;
         let image_len = height * width * channels;
         let together = BATCH * self.models.len();
-        let mut all = Vec::new();
+        let (mut params, mut nats) = (Vec::new(), Vec::new());
         for start in (0..count).step_by(together) {
             if control.cancelled() {
                 return Err(EngineError::Cancelled);
             }
             let many = together.min(count - start);
-            let params = self.split(many, |model, part, _| {
+            let parts = self.split(many, |model, part, _| {
                 let part = start + part.start..start + part.end;
                 let batch = part.len();
                 let shape = Shape {
@@ -122,33 +123,31 @@ impl CudaEngine {
                     temperature: 1.0,
                     continuous: false,
                 };
-                match path {
-                    Path::Forward => Ok(model.forward(shape, &job)?),
-                    Path::Cached => {
-                        let quiet = Control {
-                            cancel: control.cancel,
-                            progress: None,
-                        };
-                        model
-                            .generate(shape, &job, &quiet)
-                            .map(|(_, params)| params)
-                    }
-                }
+                let quiet = Control {
+                    cancel: control.cancel,
+                    progress: None,
+                };
+                model
+                    .evaluate(shape, &job, &quiet)
+                    .map(|result| vec![result])
             })?;
-            all.extend(params);
+            for (more_params, more_nats) in parts {
+                params.extend(more_params);
+                nats.extend(more_nats);
+            }
             control.report(start + many, count);
         }
-        Ok(all)
+        Ok((params, nats))
     }
 
     /// Splits `count` images between the devices and joins what each makes of its part. The
     /// closure is told whether its part is the first.
-    fn split(
+    fn split<T: Send>(
         &self,
         count: usize,
-        work: impl Fn(&mut DeviceModel, std::ops::Range<usize>, bool) -> Result<Vec<f32>, EngineError>
+        work: impl Fn(&mut DeviceModel, std::ops::Range<usize>, bool) -> Result<Vec<T>, EngineError>
         + Sync,
-    ) -> Result<Vec<f32>, EngineError> {
+    ) -> Result<Vec<T>, EngineError> {
         let devices = self.models.len();
         let run = |index: usize| {
             let part = index * count / devices..(index + 1) * count / devices;
@@ -162,7 +161,7 @@ impl CudaEngine {
         if devices == 1 {
             return run(0);
         }
-        let parts: Vec<Result<Vec<f32>, EngineError>> = std::thread::scope(|scope| {
+        let parts: Vec<Result<Vec<T>, EngineError>> = std::thread::scope(|scope| {
             let run = &run;
             let threads: Vec<_> = (0..devices)
                 .map(|index| scope.spawn(move || run(index)))
@@ -209,7 +208,5 @@ fn generate(
         temperature: request.temperature,
         continuous: request.continuous,
     };
-    model
-        .generate(shape, &batch, control)
-        .map(|(values, _)| values)
+    model.generate(shape, &batch, control)
 }

@@ -4,7 +4,7 @@
 
 use cudarc::driver::LaunchConfig;
 
-use super::arguments::{Output, SEGMENTS, Segment, Step as StepArguments};
+use super::arguments::{Likelihood, Output, SEGMENTS, Segment, Step as StepArguments};
 use super::buffers::Buffers;
 use super::device::{Device, Kernel};
 use super::error::CudaError;
@@ -15,6 +15,8 @@ use crate::model::{Epilogue, Form, Hyperparameters, Plan, StepId, Term};
 const TILE_ROWS: usize = 64;
 /// Threads of a block of the row kernel.
 const ROW_THREADS: u32 = 128;
+/// Threads of a block of the likelihood kernel.
+const LIKELIHOOD_THREADS: u32 = 128;
 /// Most threads of a block of the other kernels.
 const MAX_THREADS: usize = 256;
 /// Shared memory every device gives a block without being asked.
@@ -32,6 +34,7 @@ pub(super) struct Launch {
 enum Arguments {
     Step(Box<StepArguments>),
     Output(Box<Output>),
+    Likelihood(Likelihood),
 }
 
 impl Launch {
@@ -45,6 +48,9 @@ impl Launch {
                 }
                 Arguments::Output(arguments) => {
                     device.launch(self.kernel, self.config, arguments.as_ref())
+                }
+                Arguments::Likelihood(arguments) => {
+                    device.launch(self.kernel, self.config, arguments)
                 }
             }
         }
@@ -193,6 +199,29 @@ impl Builder<'_> {
             config: config((blocks, 1), MAX_THREADS as u32, 0),
             arguments: Arguments::Output(Box::new(self.output_arguments())),
         }
+    }
+
+    /// Log-likelihoods of the given levels from the parameters; none if those are not kept.
+    pub fn likelihood(&self) -> Option<Launch> {
+        let (device, buffers) = (self.device, self.buffers);
+        let (params, nats) = (buffers.params.as_ref()?, buffers.nats.as_ref()?);
+        let pixels = buffers.shape.pixels() * buffers.shape.batch;
+        let arguments = Likelihood {
+            params: device.address(params),
+            levels: device.address(&buffers.given),
+            nats: device.address(nats),
+            pixels: pixels as u64,
+            count: self.hyper.params_per_pixel() as i32,
+            nr_mix: self.hyper.nr_mix as i32,
+            channels: self.hyper.channels as i32,
+            unused: 0,
+        };
+        let blocks = (pixels.div_ceil(LIKELIHOOD_THREADS as usize), 1);
+        Some(Launch {
+            kernel: Kernel::LogLikelihood,
+            config: config(blocks, LIKELIHOOD_THREADS, 0),
+            arguments: Arguments::Likelihood(arguments),
+        })
     }
 
     fn output_arguments(&self) -> Output {

@@ -1,7 +1,7 @@
 //! The CUDA backend: the hand-written kernels of `kernels/`, launched over buffers that stay on
 //! the device. It walks the same plan as the CPU backend.
 
-mod arguments;
+pub mod arguments;
 mod buffers;
 mod device;
 mod engine;

@@ -1,7 +1,7 @@
 //! A model on one device, and a batch on it: buffers, launches and graphs, kept for the next batch
 //! of the same shape.
 
-use cudarc::driver::{CudaGraph, sys};
+use cudarc::driver::{CudaGraph, CudaSlice, DeviceRepr, sys};
 
 use super::buffers::{Buffers, Shape};
 use super::device::Device;
@@ -62,16 +62,59 @@ impl DeviceModel {
         })
     }
 
-    /// Samples a batch; returns its values, and the parameters if the shape keeps them.
+    /// Samples a batch; returns its values.
     pub fn generate(
         &mut self,
         shape: Shape,
         batch: &Batch<'_>,
         control: &Control<'_>,
-    ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+    ) -> Result<Vec<f32>, EngineError> {
+        self.run(shape, batch, control)?;
+        let Some(session) = &self.session else {
+            return Ok(Vec::new()); // Impossible: it just ran.
+        };
+        Ok(download(&self.device, &session.buffers.values)?)
+    }
+
+    /// Mixture parameters of given images and their log-likelihoods per pixel, in nats: by cached
+    /// evaluation, or (shape `whole`) by one evaluation of the whole image.
+    pub fn evaluate(
+        &mut self,
+        shape: Shape,
+        batch: &Batch<'_>,
+        control: &Control<'_>,
+    ) -> Result<(Vec<f32>, Vec<f64>), EngineError> {
+        match shape.whole {
+            true => self.forward(shape, batch)?,
+            false => self.run(shape, batch, control)?,
+        }
+        let Some(session) = &self.session else {
+            return Ok(Default::default()); // Impossible: it just ran.
+        };
+        let (Some(likelihood), Some(params), Some(nats)) = (
+            &session.likelihood,
+            &session.buffers.params,
+            &session.buffers.nats,
+        ) else {
+            return Ok(Default::default()); // Impossible: the shape keeps parameters.
+        };
+        likelihood.run(&self.device)?;
+        Ok((
+            download(&self.device, params)?,
+            download(&self.device, nats)?,
+        ))
+    }
+
+    /// All pixels, one after the other.
+    fn run(
+        &mut self,
+        shape: Shape,
+        batch: &Batch<'_>,
+        control: &Control<'_>,
+    ) -> Result<(), EngineError> {
         self.prepare(shape, batch)?;
         let Some(session) = &mut self.session else {
-            return Ok(Default::default()); // Impossible: it was just prepared.
+            return Ok(()); // Impossible: it was just prepared.
         };
         for row in 0..shape.height {
             // Launches are queued; now and then wait for them, to tell the progress.
@@ -85,23 +128,22 @@ impl DeviceModel {
             }
             session.row(&self.device, row, self.launches)?;
         }
-        let values = download(&self.device, &session.buffers.values)?;
-        let params = session.params(&self.device)?;
+        self.device.synchronize()?;
         control.report(shape.pixels(), shape.pixels());
-        Ok((values, params))
+        Ok(())
     }
 
-    /// Mixture parameters of given images by one evaluation of the whole image.
-    pub fn forward(&mut self, shape: Shape, batch: &Batch<'_>) -> Result<Vec<f32>, CudaError> {
+    /// One evaluation of the whole images given.
+    fn forward(&mut self, shape: Shape, batch: &Batch<'_>) -> Result<(), CudaError> {
         self.prepare(shape, batch)?;
         let Some(session) = &self.session else {
-            return Ok(Vec::new()); // Impossible: it was just prepared.
+            return Ok(()); // Impossible: it was just prepared.
         };
         session.fill_image.run(&self.device)?;
         for launch in session.whole.iter().chain([&session.output_params]) {
             launch.run(&self.device)?;
         }
-        session.params(&self.device)
+        Ok(())
     }
 
     /// Makes the session fit the shape and loads the batch into it.
@@ -174,6 +216,7 @@ impl DeviceModel {
             output: builder.output(false)?,
             output_params: builder.output(true)?,
             fill_image: builder.fill_image(),
+            likelihood: builder.likelihood(),
             graphs: Default::default(),
             buffers,
         })
@@ -191,6 +234,7 @@ struct Session {
     output: Launch,
     output_params: Launch,
     fill_image: Launch,
+    likelihood: Option<Launch>,
     /// Captured rows by row class.
     graphs: [Option<CudaGraph>; ROW_CLASSES],
     buffers: Buffers,
@@ -254,19 +298,9 @@ impl Session {
         }
         Ok(())
     }
-
-    fn params(&self, device: &Device) -> Result<Vec<f32>, CudaError> {
-        match &self.buffers.params {
-            Some(params) => download(device, params),
-            None => Ok(Vec::new()),
-        }
-    }
 }
 
-fn download(
-    device: &Device,
-    buffer: &cudarc::driver::CudaSlice<f32>,
-) -> Result<Vec<f32>, CudaError> {
+fn download<T: DeviceRepr>(device: &Device, buffer: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
     let values = device.stream.clone_dtoh(buffer);
     let values = values.context("copying from the device")?;
     device.synchronize()?;

@@ -230,7 +230,11 @@ impl Engine {
 
     fn clock(&self, order: &LaunchOrder) -> LaunchClock {
         let id = self.operations.fetch_add(1, Relaxed);
-        LaunchClock::new(crate::memory::launch_number(id), order.clone(), self.table.clone())
+        LaunchClock::new(
+            crate::memory::launch_number(id),
+            order.clone(),
+            self.table.clone(),
+        )
     }
 
     /// Loads PTX: places its variables and decodes its kernels.
@@ -259,12 +263,19 @@ impl Engine {
     /// # Errors
     /// It was unloaded before.
     pub fn unload_module(&self, module: &Module) -> Result<(), MemoryError> {
-        module.variables.values().try_for_each(|v| self.memory.free(v.address))
+        module
+            .variables
+            .values()
+            .try_for_each(|v| self.memory.free(v.address))
     }
 
     fn check_target(&self, source: &Source) -> Result<(), PtxError> {
-        let digits: String =
-            source.target.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let digits: String = source
+            .target
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
         let (major, minor) = self.config.compute_capability;
         match digits.parse::<u32>() {
             Ok(target) if target <= major * 10 + minor => Ok(()),
@@ -277,7 +288,10 @@ impl Engine {
             }),
             Err(_) => Err(PtxError {
                 position: Position { line: 1, column: 1 },
-                message: format!("expected a .target such as sm_75, found '{}'", source.target),
+                message: format!(
+                    "expected a .target such as sm_75, found '{}'",
+                    source.target
+                ),
             }),
         }
     }
@@ -297,12 +311,26 @@ impl Engine {
             let address = self
                 .memory
                 .alloc(bytes.max(1), Some(name), constant)
-                .map_err(|e| PtxError { position: at, message: format!("variable '{name}': {e}") })?;
-            let space = if constant { Space::Const } else { Space::Global };
-            let variable = ModuleVariable { address, bytes, constant };
+                .map_err(|e| PtxError {
+                    position: at,
+                    message: format!("variable '{name}': {e}"),
+                })?;
+            let space = if constant {
+                Space::Const
+            } else {
+                Space::Global
+            };
+            let variable = ModuleVariable {
+                address,
+                bytes,
+                constant,
+            };
             if variables.insert(name.to_string(), variable).is_some() {
                 let message = format!("variable '{name}' is declared twice");
-                return Err(PtxError { position: at, message });
+                return Err(PtxError {
+                    position: at,
+                    message,
+                });
             }
             placed.insert(name.to_string(), Placed { address, space });
             Ok(address)
@@ -320,12 +348,22 @@ impl Engine {
             self.memory
                 .fill(address, &[0], v.size)
                 .and_then(|()| self.memory.write(address, &bytes))
-                .map_err(|e| PtxError { position: v.position, message: format!("variable '{}': {e}", v.name) })?;
+                .map_err(|e| PtxError {
+                    position: v.position,
+                    message: format!("variable '{}': {e}", v.name),
+                })?;
         }
-        let context =
-            Context { source, variables: &placed, perturb: self.config.perturb_approx };
+        let context = Context {
+            source,
+            variables: &placed,
+            perturb: self.config.perturb_approx,
+        };
         let mut kernels = BTreeMap::new();
-        for f in source.functions.iter().filter(|f| f.entry && f.body.is_some()) {
+        for f in source
+            .functions
+            .iter()
+            .filter(|f| f.entry && f.body.is_some())
+        {
             let kernel = Kernel {
                 name: f.name.to_string(),
                 decoded: decode(&context, f)?,
@@ -362,7 +400,11 @@ impl Engine {
                 message,
             })
         };
-        let threads = launch.block.iter().try_fold(1u32, |n, &b| n.checked_mul(b)).unwrap_or(0);
+        let threads = launch
+            .block
+            .iter()
+            .try_fold(1u32, |n, &b| n.checked_mul(b))
+            .unwrap_or(0);
         if threads == 0 || threads > self.config.max_threads_per_block.min(2048) {
             return invalid(format!(
                 "a block of {:?} threads; at most {} are allowed",
@@ -402,7 +444,6 @@ impl Engine {
             grid: launch.grid,
             block: launch.block,
             dynamic_shared: launch.shared_bytes,
-            cooperative: launch.cooperative,
             order: self.clock(&launch.order),
             parallel: code.parallel && !launch.cooperative,
             resident,
@@ -416,30 +457,36 @@ impl Engine {
         }
         let (tally, result) = run_grid(&state);
         let mut counters = self.counters.lock().unwrap_or_else(|e| e.into_inner());
-        let entry = counters.kernels.entry(kernel.name().to_string()).or_insert_with(|| {
-            KernelCounters {
+        let entry = counters
+            .kernels
+            .entry(kernel.name().to_string())
+            .or_insert_with(|| KernelCounters {
                 registers_declared: kernel.registers(),
                 static_shared_bytes: kernel.static_shared(),
                 local_bytes: kernel.local_bytes(),
                 ..KernelCounters::default()
-            }
-        });
+            });
         entry.add(&tally, state.blocks(), launch.shared_bytes);
         result.map_err(|f| *f)
     }
 
     /// Blocks of `threads` threads and `shared` bytes that fit one multiprocessor.
     pub fn blocks_per_sm(&self, threads: u32, shared: u32) -> u32 {
-        let by_threads =
-            self.config.max_threads_per_sm / threads.next_multiple_of(32).max(32);
-        let by_shared =
-            if shared == 0 { u32::MAX } else { self.config.shared_per_sm / shared };
+        let by_threads = self.config.max_threads_per_sm / threads.next_multiple_of(32).max(32);
+        let by_shared = self
+            .config
+            .shared_per_sm
+            .checked_div(shared)
+            .unwrap_or(u32::MAX);
         by_threads.min(by_shared).min(self.config.max_blocks_per_sm)
     }
 
     /// What kernels did so far.
     pub fn counters(&self) -> Counters {
-        self.counters.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.counters
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
     }
 
     /// Forgets all counts.
@@ -449,10 +496,14 @@ impl Engine {
 }
 
 fn source_uses_workspace(source: &Source) -> bool {
-    source.functions.iter().flat_map(|f| f.body.iter().flatten()).any(|s| {
-        matches!(s, crate::ptx::Statement::Instruction(i)
+    source
+        .functions
+        .iter()
+        .flat_map(|f| f.body.iter().flatten())
+        .any(|s| {
+            matches!(s, crate::ptx::Statement::Instruction(i)
             if i.operands.contains(&crate::ptx::Operand::Name("%envreg2")))
-    })
+        })
 }
 
 fn initial_bytes(v: &Variable, placed: &HashMap<String, Placed>) -> Result<Vec<u8>, PtxError> {
@@ -460,7 +511,9 @@ fn initial_bytes(v: &Variable, placed: &HashMap<String, Placed>) -> Result<Vec<u
     let mut bytes = Vec::new();
     for value in &v.initial {
         let bits = match value {
-            Initial::Int(x) if v.ty.is_float() && width == 4 => u64::from((*x as i64 as f32).to_bits()),
+            Initial::Int(x) if v.ty.is_float() && width == 4 => {
+                u64::from((*x as i64 as f32).to_bits())
+            }
             Initial::Int(x) if v.ty.is_float() && width == 8 => (*x as i64 as f64).to_bits(),
             Initial::Int(x) => *x,
             Initial::F32(x) if width == 8 => f64::from(f32::from_bits(*x)).to_bits(),

@@ -48,14 +48,18 @@ pub enum InstallError {
     },
 }
 
+type GiveText = extern "C" fn(*mut c_char, usize, *mut usize) -> Status;
+type Reset = extern "C" fn() -> Status;
+type Configure = extern "C" fn(*const c_char, *const c_char) -> Status;
+
 /// The emulator as loaded into this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Installed {
-    counters: extern "C" fn(*mut c_char, usize, *mut usize) -> Status,
-    counters_reset: extern "C" fn() -> Status,
-    faults: extern "C" fn(*mut c_char, usize, *mut usize) -> Status,
-    faults_reset: extern "C" fn() -> Status,
-    configure: extern "C" fn(*const c_char, *const c_char) -> Status,
+    counters: GiveText,
+    counters_reset: Reset,
+    faults: GiveText,
+    faults_reset: Reset,
+    configure: Configure,
 }
 
 unsafe extern "C" {
@@ -143,23 +147,23 @@ pub fn install() -> Result<Installed, InstallError> {
     // SAFETY: the functions have these types in `driver::report`, and the library is never closed.
     unsafe {
         Ok(Installed {
-            counters: std::mem::transmute::<*mut c_void, _>(find(
+            counters: std::mem::transmute::<*mut c_void, GiveText>(find(
                 c"cuEmulatorCountersJson",
                 "cuEmulatorCountersJson",
             )?),
-            counters_reset: std::mem::transmute::<*mut c_void, _>(find(
+            counters_reset: std::mem::transmute::<*mut c_void, Reset>(find(
                 c"cuEmulatorCountersReset",
                 "cuEmulatorCountersReset",
             )?),
-            faults: std::mem::transmute::<*mut c_void, _>(find(
+            faults: std::mem::transmute::<*mut c_void, GiveText>(find(
                 c"cuEmulatorFaultsJson",
                 "cuEmulatorFaultsJson",
             )?),
-            faults_reset: std::mem::transmute::<*mut c_void, _>(find(
+            faults_reset: std::mem::transmute::<*mut c_void, Reset>(find(
                 c"cuEmulatorFaultsReset",
                 "cuEmulatorFaultsReset",
             )?),
-            configure: std::mem::transmute::<*mut c_void, _>(find(
+            configure: std::mem::transmute::<*mut c_void, Configure>(find(
                 c"cuEmulatorConfigure",
                 "cuEmulatorConfigure",
             )?),
@@ -252,10 +256,7 @@ impl Installed {
 }
 
 /// Calls a function that gives text: for its length, then for the text, again if it grew between.
-fn text(
-    call: &'static str,
-    give: extern "C" fn(*mut c_char, usize, *mut usize) -> Status,
-) -> Result<String, InstallError> {
+fn text(call: &'static str, give: GiveText) -> Result<String, InstallError> {
     let mut buffer: Vec<u8> = Vec::new();
     loop {
         let mut needed = 0;

@@ -44,12 +44,20 @@ impl LaunchClock {
             LaunchOrder::Serial => {
                 places.remove(&number);
             }
-            LaunchOrder::Timeline { timeline, operation, .. } => {
+            LaunchOrder::Timeline {
+                timeline,
+                operation,
+                ..
+            } => {
                 places.insert(number, (*timeline, *operation));
             }
         }
         drop(places);
-        LaunchClock { number, order, table }
+        LaunchClock {
+            number,
+            order,
+            table,
+        }
     }
 
     /// Whether the launch called `number` is certain to have finished before this one.
@@ -57,7 +65,11 @@ impl LaunchClock {
     pub(crate) fn follows(&self, number: u32) -> bool {
         match &self.order {
             LaunchOrder::Serial => true,
-            LaunchOrder::Timeline { timeline, operation, clock } => {
+            LaunchOrder::Timeline {
+                timeline,
+                operation,
+                clock,
+            } => {
                 let places = match self.table.places.read() {
                     Ok(places) => places,
                     Err(poisoned) => poisoned.into_inner(),
@@ -159,7 +171,9 @@ impl BlockClocks {
 
     /// A strong read or atomic at `address`; `acquire` if it is so qualified.
     pub(crate) fn strong_read(&mut self, block: u32, address: u64, acquire: bool) {
-        let Some(released) = self.released.get(&address) else { return };
+        let Some(released) = self.released.get(&address) else {
+            return;
+        };
         let knowledge = self.blocks.entry(block).or_default();
         if acquire {
             if join(&mut knowledge.known, released) {
@@ -216,4 +230,3 @@ impl WarpClocks {
         }
     }
 }
-

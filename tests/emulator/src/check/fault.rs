@@ -99,7 +99,12 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     pub(crate) fn new(kind: FaultKind, message: impl Into<String>) -> Box<Self> {
-        Box::new(Trouble { kind, lane: None, address: None, message: message.into() })
+        Box::new(Trouble {
+            kind,
+            lane: None,
+            address: None,
+            message: message.into(),
+        })
     }
 
     pub(crate) fn lane(mut self: Box<Self>, lane: usize) -> Box<Self> {

@@ -3,5 +3,5 @@
 pub(crate) mod clock;
 mod fault;
 
-pub use fault::{Fault, FaultKind};
 pub(crate) use fault::Trouble;
+pub use fault::{Fault, FaultKind};

@@ -4,9 +4,7 @@ use super::Builder;
 use super::memory::bits_type;
 use super::modifiers::Modifiers;
 use crate::counters::Class;
-use crate::exec::op::{
-    CarryKind, Op, PredicateUse, Test2, lift1, lift2, lift3, lift4, test2,
-};
+use crate::exec::op::{CarryKind, Op, PredicateUse, Test2, lift1, lift2, lift3, lift4, test2};
 use crate::float::{
     self, BF16, F16, F32, NAN16, NAN32, Perturb, Rounding, accurate, add_odd, bf16_to_f32,
     direct64, div_odd, f16_to_f32, flush, fma_odd, sqrt_odd, two_sum, zero_sign,
@@ -47,7 +45,11 @@ pub(super) fn encode_float(v: f64, ty: Type) -> u64 {
 fn finish(v: f64, ty: Type, style: &Style) -> u64 {
     let mut v = v;
     if style.sat {
-        v = if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) + 0.0 };
+        v = if v.is_nan() {
+            0.0
+        } else {
+            v.clamp(0.0, 1.0) + 0.0
+        };
     }
     if style.relu && v < 0.0 {
         v = 0.0;
@@ -82,7 +84,11 @@ fn input(x: u64, ty: Type, style: &Style) -> f64 {
 fn fast(v: f32, style: &Style) -> u64 {
     let mut v = v;
     if style.sat {
-        v = if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) + 0.0 };
+        v = if v.is_nan() {
+            0.0
+        } else {
+            v.clamp(0.0, 1.0) + 0.0
+        };
     }
     if v.is_nan() {
         return u64::from(NAN32);
@@ -146,14 +152,16 @@ pub(super) fn float2(name: &str, ty: Type, style: &Style) -> Option<Lane2> {
             Box::new(move |a, b| {
                 let (x, y) = (input(a, ty, &s), input(b, ty, &s));
                 let sign = s.xorsign && (x.is_sign_negative() != y.is_sign_negative());
-                let (x, y) = if s.xorsign { (x.abs(), y.abs()) } else { (x, y) };
+                let (x, y) = if s.xorsign {
+                    (x.abs(), y.abs())
+                } else {
+                    (x, y)
+                };
                 let v = if s.nan && (x.is_nan() || y.is_nan()) || x.is_nan() && y.is_nan() {
                     f64::NAN
-                } else if x.is_nan() {
-                    y
-                } else if y.is_nan() {
-                    x
-                } else if (x.total_cmp(&y) == std::cmp::Ordering::Greater) == max {
+                } else if y.is_nan()
+                    || !x.is_nan() && (x.total_cmp(&y) == std::cmp::Ordering::Greater) == max
+                {
                     x
                 } else {
                     y
@@ -169,7 +177,11 @@ pub(super) fn float2(name: &str, ty: Type, style: &Style) -> Option<Lane2> {
 }
 
 fn half_of(ty: Type) -> Type {
-    if ty.kind == Kind::PackedFloat { Type::F16 } else { Type::BF16 }
+    if ty.kind == Kind::PackedFloat {
+        Type::F16
+    } else {
+        Type::BF16
+    }
 }
 
 fn float3(ty: Type, style: &Style) -> Lane3 {
@@ -184,7 +196,9 @@ fn float3(ty: Type, style: &Style) -> Lane3 {
     }
     if ty == Type::F64 {
         return Box::new(|a, b, c| {
-            f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)).to_bits()
+            f64::from_bits(a)
+                .mul_add(f64::from_bits(b), f64::from_bits(c))
+                .to_bits()
         });
     }
     Box::new(move |a, b, c| {
@@ -227,16 +241,21 @@ fn float1(name: &str, ty: Type, style: &Style, perturb: Option<u64>) -> Option<L
             accurate(name, 1.0)?;
             let perturb = Perturb(perturb);
             let name = name.to_string();
-            let which: &'static str =
-                ["ex2", "lg2", "rcp", "sqrt", "rsqrt", "sin", "cos", "tanh"]
-                    .into_iter()
-                    .find(|n| *n == name)?;
+            let which: &'static str = ["ex2", "lg2", "rcp", "sqrt", "rsqrt", "sin", "cos", "tanh"]
+                .into_iter()
+                .find(|n| *n == name)?;
             // Narrow formats have errors of their own width.
             let scale = if ty.bits == 16 { 2f64.powi(12) } else { 1.0 };
             Box::new(move |a| {
                 let x = input(a, ty, &s);
-                let Some((v, relative, absolute)) = accurate(which, x) else { return 0 };
-                finish(perturb.apply(v, a, relative * scale, absolute * scale), ty, &s)
+                let Some((v, relative, absolute)) = accurate(which, x) else {
+                    return 0;
+                };
+                finish(
+                    perturb.apply(v, a, relative * scale, absolute * scale),
+                    ty,
+                    &s,
+                )
             })
         }
     })
@@ -244,16 +263,19 @@ fn float1(name: &str, ty: Type, style: &Style, perturb: Option<u64>) -> Option<L
 
 fn compare(name: &str, ty: Type, ftz: bool) -> Option<Test2> {
     if ty.is_float() {
-        let s = Style { ftz, ..Style::default() };
+        let s = Style {
+            ftz,
+            ..Style::default()
+        };
         let (ordered, unordered): (fn(f64, f64) -> bool, bool) = match name {
             "eq" => (|a, b| a == b, false),
-            "ne" => (|a, b| a < b || a > b, false),
+            "ne" => (|a, b| a != b, false),
             "lt" => (|a, b| a < b, false),
             "le" => (|a, b| a <= b, false),
             "gt" => (|a, b| a > b, false),
             "ge" => (|a, b| a >= b, false),
             "equ" => (|a, b| a == b, true),
-            "neu" => (|a, b| a < b || a > b, true),
+            "neu" => (|a, b| a != b, true),
             "ltu" => (|a, b| a < b, true),
             "leu" => (|a, b| a <= b, true),
             "gtu" => (|a, b| a > b, true),
@@ -264,7 +286,11 @@ fn compare(name: &str, ty: Type, ftz: bool) -> Option<Test2> {
         };
         return Some(test2(move |a, b| {
             let (x, y) = (input(a, ty, &s), input(b, ty, &s));
-            if x.is_nan() || y.is_nan() { unordered } else { ordered(x, y) }
+            if x.is_nan() || y.is_nan() {
+                unordered
+            } else {
+                ordered(x, y)
+            }
         }));
     }
     let shift = 64 - ty.bits;
@@ -312,20 +338,39 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let ty = m.ty()?;
                 let d = self.target(i, 0, ty.bits, false)?;
                 let (a, b) = (self.value(i, 1, ty)?, self.value(i, 2, ty)?);
-                (Op::Select { d, a, b, p: self.predicate(i, 3)? }, Class::Move)
+                (
+                    Op::Select {
+                        d,
+                        a,
+                        b,
+                        p: self.predicate(i, 3)?,
+                    },
+                    Class::Move,
+                )
             }
             "testp" => {
                 let name = m
                     .find(|n| {
-                        ["finite", "infinite", "number", "notanumber", "normal", "subnormal"]
-                            .contains(&n)
-                            .then(|| n.to_string())
+                        [
+                            "finite",
+                            "infinite",
+                            "number",
+                            "notanumber",
+                            "normal",
+                            "subnormal",
+                        ]
+                        .contains(&n)
+                        .then(|| n.to_string())
                     })
                     .ok_or_else(|| m.error("expected a property"))?;
                 let ty = m.ty()?;
                 let p = self.predicate(i, 0)?.slot;
                 let a = self.value(i, 1, ty)?;
-                let smallest = if ty.bits == 64 { f64::MIN_POSITIVE } else { f64::from(f32::MIN_POSITIVE) };
+                let smallest = if ty.bits == 64 {
+                    f64::MIN_POSITIVE
+                } else {
+                    f64::from(f32::MIN_POSITIVE)
+                };
                 let f = move |x: u64| {
                     let v = decode_float(x, ty);
                     match name.as_str() {
@@ -338,7 +383,9 @@ impl<'s, 'a> Builder<'s, 'a> {
                     }
                 };
                 let test = Box::new(move |row: &crate::exec::op::Row| {
-                    row.iter().enumerate().fold(0, |bits, (l, x)| bits | u32::from(f(*x)) << l)
+                    row.iter()
+                        .enumerate()
+                        .fold(0, |bits, (l, x)| bits | u32::from(f(*x)) << l)
                 });
                 (Op::Test { f: test, p, a }, Class::Float)
             }
@@ -346,7 +393,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 m.take("pred");
                 let d = self.predicate(i, 0)?.slot;
                 let a = self.predicate(i, 1)?;
-                let b = if i.opcode == "not" { a } else { self.predicate(i, 2)? };
+                let b = if i.opcode == "not" {
+                    a
+                } else {
+                    self.predicate(i, 2)?
+                };
                 let f: Logic = match i.opcode {
                     "and" => |a, b| a & b,
                     "or" => |a, b| a | b,
@@ -364,10 +415,15 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let Some(ty) = i.modifiers.iter().rev().find_map(|n| Type::from_name(n)) else {
                     return Ok(false);
                 };
-                let floating = !ty.is_integer() && ty.kind != Kind::Bits && ty.kind != Kind::Pred
+                let floating = !ty.is_integer()
+                    && ty.kind != Kind::Bits
+                    && ty.kind != Kind::Pred
                     && !matches!(ty.kind, Kind::PackedUnsigned | Kind::PackedSigned);
-                let found =
-                    if floating { self.float(i, m, ty)? } else { self.integer(i, m)? };
+                let found = if floating {
+                    self.float(i, m, ty)?
+                } else {
+                    self.integer(i, m)?
+                };
                 match found {
                     Some(found) => found,
                     None => return Ok(false),
@@ -393,9 +449,17 @@ impl<'s, 'a> Builder<'s, 'a> {
             _ => None,
         });
         let ftz = m.take("ftz");
-        let result = if i.opcode == "set" { Some(m.ty()?) } else { None };
+        let result = if i.opcode == "set" {
+            Some(m.ty()?)
+        } else {
+            None
+        };
         let ty = m.ty()?;
-        let class = if ty.is_integer() || ty.kind == Kind::Bits { Class::Integer } else { Class::Float };
+        let class = if ty.is_integer() || ty.kind == Kind::Bits {
+            Class::Integer
+        } else {
+            Class::Float
+        };
         let bad = || m.error(format!("comparison .{name} of {ty} is not supported"));
         let a = self.value(i, 1, ty)?;
         let b = self.value(i, 2, ty)?;
@@ -405,9 +469,23 @@ impl<'s, 'a> Builder<'s, 'a> {
         };
         if let Some(result) = result {
             let test = compare(&name, ty, ftz).ok_or_else(bad)?;
-            let yes = if result.is_float() { u64::from(1f32.to_bits()) } else { 0xffff_ffff };
+            let yes = if result.is_float() {
+                u64::from(1f32.to_bits())
+            } else {
+                0xffff_ffff
+            };
             let d = self.target(i, 0, 32, false)?;
-            return Ok((Op::Set { test, combine, d, yes, a, b }, class));
+            return Ok((
+                Op::Set {
+                    test,
+                    combine,
+                    d,
+                    yes,
+                    a,
+                    b,
+                },
+                class,
+            ));
         }
         let (p, q) = match self.operand(i, 0)?.clone() {
             Operand::Pair(pair) => {
@@ -425,16 +503,42 @@ impl<'s, 'a> Builder<'s, 'a> {
             let half = half_of(ty);
             let one = |shift: u32| -> Option<Test2> {
                 let f = compare(&name, half, ftz)?;
-                Some(Box::new(move |a: &crate::exec::op::Row, b: &crate::exec::op::Row| {
-                    f(&a.map(|x| x >> shift & 0xffff), &b.map(|x| x >> shift & 0xffff))
-                }))
+                Some(Box::new(
+                    move |a: &crate::exec::op::Row, b: &crate::exec::op::Row| {
+                        f(
+                            &a.map(|x| x >> shift & 0xffff),
+                            &b.map(|x| x >> shift & 0xffff),
+                        )
+                    },
+                ))
             };
             let low = one(0).ok_or_else(bad)?;
             let high = one(16).ok_or_else(bad)?;
-            return Ok((Op::ComparePair { low, high, combine, p, q, a, b }, class));
+            return Ok((
+                Op::ComparePair {
+                    low,
+                    high,
+                    combine,
+                    p,
+                    q,
+                    a,
+                    b,
+                },
+                class,
+            ));
         }
         let test = compare(&name, ty, ftz).ok_or_else(bad)?;
-        Ok((Op::Compare { test, combine, p, q, a, b }, class))
+        Ok((
+            Op::Compare {
+                test,
+                combine,
+                p,
+                q,
+                a,
+                b,
+            },
+            class,
+        ))
     }
 
     fn carry(&mut self, i: &Instruction<'a>, m: &mut Modifiers) -> Result<(Op, Class), PtxError> {
@@ -453,10 +557,25 @@ impl<'s, 'a> Builder<'s, 'a> {
         }
         let d = self.target(i, 0, ty.bits, false)?;
         let (a, b) = (self.value(i, 1, ty)?, self.value(i, 2, ty)?);
-        let c = if i.operands.len() > 3 { self.value(i, 3, ty)? } else { a };
+        let c = if i.operands.len() > 3 {
+            self.value(i, 3, ty)?
+        } else {
+            a
+        };
         let flag = self.carry_flag();
         let takes = i.opcode.ends_with('c');
-        let op = Op::Carry { kind, bits: ty.bits, signed: ty.is_signed(), d, a, b, c, flag, takes, gives };
+        let op = Op::Carry {
+            kind,
+            bits: ty.bits,
+            signed: ty.is_signed(),
+            d,
+            a,
+            b,
+            c,
+            flag,
+            takes,
+            gives,
+        };
         Ok((op, Class::Integer))
     }
 
@@ -486,7 +605,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 if ty.bits == 64 && style.rounding.is_some_and(|r| r != Rounding::Nearest) {
                     return Err(m.error("only .rn is supported for .f64"));
                 }
-                let (a, b, c) = (self.value(i, 1, ty)?, self.value(i, 2, ty)?, self.value(i, 3, ty)?);
+                let (a, b, c) = (
+                    self.value(i, 1, ty)?,
+                    self.value(i, 2, ty)?,
+                    self.value(i, 3, ty)?,
+                );
                 let d = d(self)?;
                 let nearest = style.rounding.is_none_or(|r| r == Rounding::Nearest);
                 let f = if ty == Type::F32 && nearest && !style.relu {
@@ -506,20 +629,34 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let d = d(self)?;
                 let f = lift2(move |a, b| {
                     let v = f64::from(in32(a, style.ftz)) / f64::from(in32(b, style.ftz));
-                    finish(perturb.apply(v, a ^ b << 32, 2f64.powi(-23), 0.0), ty, &style)
+                    finish(
+                        perturb.apply(v, a ^ b << 32, 2f64.powi(-23), 0.0),
+                        ty,
+                        &style,
+                    )
                 });
                 Op::Binary { f, d, a, b }
             }
             "copysign" => {
                 let (a, b) = (self.value(i, 1, ty)?, self.value(i, 2, ty)?);
                 let top = 1u64 << (ty.bits - 1);
-                Op::Binary { f: lift2(move |a, b| b & !top | a & top), d: d(self)?, a, b }
+                Op::Binary {
+                    f: lift2(move |a, b| b & !top | a & top),
+                    d: d(self)?,
+                    a,
+                    b,
+                }
             }
             "add" | "sub" | "mul" | "div" | "min" | "max" => {
                 let f = float_rows(i.opcode, ty, &style)
                     .ok_or_else(|| m.error("type is not supported"))?;
                 let (a, b) = (self.value(i, 1, ty)?, self.value(i, 2, ty)?);
-                Op::Binary { f, d: d(self)?, a, b }
+                Op::Binary {
+                    f,
+                    d: d(self)?,
+                    a,
+                    b,
+                }
             }
             "neg" | "abs" | "sqrt" | "rcp" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh" => {
                 if !matches!(i.opcode, "neg" | "abs") {
@@ -528,7 +665,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let f = float1(i.opcode, ty, &style, self.context.perturb)
                     .ok_or_else(|| m.error("type is not supported"))?;
                 let a = self.value(i, 1, ty)?;
-                Op::Unary { f: lift1(f), d: d(self)?, a }
+                Op::Unary {
+                    f: lift1(f),
+                    d: d(self)?,
+                    a,
+                }
             }
             _ => return Ok(None),
         };
@@ -551,14 +692,18 @@ impl<'s, 'a> Builder<'s, 'a> {
         let shiftamt = m.take("shiftamt");
         let ty = m.ty()?;
         let (bits, signed) = (ty.bits, ty.is_signed());
-        if bits > 64 || bits < 16 {
+        if !(16..=64).contains(&bits) {
             return Ok(None);
         }
         let keep = u64::MAX >> (64 - bits);
         let w = move |v: u64| ((v << (64 - bits)) as i64) >> (64 - bits);
         let raw = bits_type(ty);
         let two = |b: &mut Self| -> Result<_, PtxError> {
-            Ok((b.target(i, 0, bits, false)?, b.value(i, 1, raw)?, b.value(i, 2, raw)?))
+            Ok((
+                b.target(i, 0, bits, false)?,
+                b.value(i, 1, raw)?,
+                b.value(i, 2, raw)?,
+            ))
         };
         let op = match i.opcode {
             "add" | "sub" if sat => {
@@ -566,7 +711,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let (d, a, b) = two(self)?;
                 let f = lift2(move |a, b| {
                     let (a, b) = (a as i32, b as i32);
-                    u64::from(if negative { a.saturating_sub(b) } else { a.saturating_add(b) } as u32)
+                    u64::from(if negative {
+                        a.saturating_sub(b)
+                    } else {
+                        a.saturating_add(b)
+                    } as u32)
                 });
                 Op::Binary { f, d, a, b }
             }
@@ -589,10 +738,18 @@ impl<'s, 'a> Builder<'s, 'a> {
                     ("div", false) => lift2(move |a, b| a.checked_div(b).unwrap_or(keep)),
                     ("rem", false) => lift2(|a, b| a.checked_rem(b).unwrap_or(a)),
                     ("div", true) => lift2(move |a, b| {
-                        if b == 0 { keep } else { w(a).wrapping_div(w(b)) as u64 & keep }
+                        if b == 0 {
+                            keep
+                        } else {
+                            w(a).wrapping_div(w(b)) as u64 & keep
+                        }
                     }),
                     _ => lift2(move |a, b| {
-                        if b == 0 { a } else { w(a).wrapping_rem(w(b)) as u64 & keep }
+                        if b == 0 {
+                            a
+                        } else {
+                            w(a).wrapping_rem(w(b)) as u64 & keep
+                        }
                     }),
                 };
                 Op::Binary { f, d, a, b }
@@ -616,9 +773,21 @@ impl<'s, 'a> Builder<'s, 'a> {
                     }
                 };
                 if i.opcode == "mul" {
-                    Op::Binary { f: lift2(product), d, a, b }
+                    Op::Binary {
+                        f: lift2(product),
+                        d,
+                        a,
+                        b,
+                    }
                 } else {
-                    let c = self.value(i, 3, Type { kind: Kind::Bits, bits: out })?;
+                    let c = self.value(
+                        i,
+                        3,
+                        Type {
+                            kind: Kind::Bits,
+                            bits: out,
+                        },
+                    )?;
                     let f = lift3(move |a, b, c| {
                         if sat {
                             let v = i64::from(product(a, b) as i32) + i64::from(c as i32);
@@ -633,7 +802,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let (d, a, b) = two(self)?;
                 let c = self.value(i, 3, raw)?;
                 let f = lift3(move |a, b, c| {
-                    let far = if signed { w(a).abs_diff(w(b)) } else { a.abs_diff(b) };
+                    let far = if signed {
+                        w(a).abs_diff(w(b))
+                    } else {
+                        a.abs_diff(b)
+                    };
                     far.wrapping_add(c) & keep
                 });
                 Op::Ternary { f, d, a, b, c }
@@ -662,7 +835,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                             return 0xffff_ffff;
                         }
                         let at = 63 - u64::from(v.leading_zeros());
-                        if shiftamt { u64::from(bits) - 1 - at } else { at }
+                        if shiftamt {
+                            u64::from(bits) - 1 - at
+                        } else {
+                            at
+                        }
                     }),
                 };
                 Op::Unary { f, d, a }
@@ -688,7 +865,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let f = lift3(move |a, b, c| {
                     let n = if wrap { c & 31 } else { c.min(32) };
                     let both = b << 32 | a;
-                    if left { (u128::from(both) << n >> 32) as u64 & keep } else { both.checked_shr(n as u32).unwrap_or(0) & keep }
+                    if left {
+                        (u128::from(both) << n >> 32) as u64 & keep
+                    } else {
+                        both.checked_shr(n as u32).unwrap_or(0) & keep
+                    }
                 });
                 Op::Ternary { f, d, a, b, c }
             }
@@ -701,11 +882,19 @@ impl<'s, 'a> Builder<'s, 'a> {
                     let top = u64::from(bits) - 1;
                     let sign = signed && length > 0 && a >> (at + length - 1).min(top) & 1 != 0;
                     let length = length.min(64);
-                    let mask = if length == 64 { u64::MAX } else { (1 << length) - 1 };
+                    let mask = if length == 64 {
+                        u64::MAX
+                    } else {
+                        (1 << length) - 1
+                    };
                     let value = if at > top { 0 } else { a >> at };
                     // Bits beyond the register read as the sign.
                     let have = (top + 1).saturating_sub(at).min(64);
-                    let fill = if have >= length.min(64) { 0 } else { mask & !((1u64 << have) - 1) };
+                    let fill = if have >= length.min(64) {
+                        0
+                    } else {
+                        mask & !((1u64 << have) - 1)
+                    };
                     let value = value & mask | if sign { fill } else { 0 };
                     (if sign { value | !mask } else { value }) & keep
                 });
@@ -719,7 +908,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                     if at >= u64::from(bits) || length == 0 {
                         return b;
                     }
-                    let mask = if length == 64 { u64::MAX } else { (1 << length) - 1 };
+                    let mask = if length == 64 {
+                        u64::MAX
+                    } else {
+                        (1 << length) - 1
+                    };
                     (b & !(mask << at) | (a & mask) << at) & keep
                 });
                 Op::Quaternary { f, d, a, b, c, e }
@@ -744,7 +937,9 @@ impl<'s, 'a> Builder<'s, 'a> {
             }
             "prmt" => {
                 let mode = m.find(|n| {
-                    ["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"].contains(&n).then_some(())
+                    ["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]
+                        .contains(&n)
+                        .then_some(())
                 });
                 if mode.is_some() {
                     return Err(m.error("only the default mode is supported"));
@@ -756,8 +951,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                     (0..4).fold(0, |out, k| {
                         let pick = c >> (4 * k) & 15;
                         let byte = both >> (8 * (pick & 7)) & 0xff;
-                        let byte =
-                            if pick & 8 != 0 { if byte & 0x80 != 0 { 0xff } else { 0 } } else { byte };
+                        let byte = if pick & 8 != 0 {
+                            if byte & 0x80 != 0 { 0xff } else { 0 }
+                        } else {
+                            byte
+                        };
                         out | byte << (8 * k)
                     })
                 });
@@ -772,9 +970,7 @@ impl<'s, 'a> Builder<'s, 'a> {
 /// Rows of a two-operand float function; common cases without a call per lane.
 fn float_rows(name: &str, ty: Type, style: &Style) -> Option<crate::exec::op::F2> {
     let s = *style;
-    let simple = ty == Type::F32
-        && s.rounding.is_none_or(|r| r == Rounding::Nearest)
-        && !s.relu;
+    let simple = ty == Type::F32 && s.rounding.is_none_or(|r| r == Rounding::Nearest) && !s.relu;
     Some(match name {
         "add" if simple => lift2(move |a, b| fast(in32(a, s.ftz) + in32(b, s.ftz), &s)),
         "sub" if simple => lift2(move |a, b| fast(in32(a, s.ftz) - in32(b, s.ftz), &s)),

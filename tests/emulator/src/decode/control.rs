@@ -11,7 +11,10 @@ impl<'s, 'a> Builder<'s, 'a> {
     fn label(&mut self, i: &Instruction<'a>, name: &str) -> Result<u32, PtxError> {
         match self.scopes.find(name) {
             Some(Symbol::Label(id)) => Ok(*id),
-            _ => Err(PtxError::at(i.position, format!("label '{name}' is not defined"))),
+            _ => Err(PtxError::at(
+                i.position,
+                format!("label '{name}' is not defined"),
+            )),
         }
     }
 
@@ -28,7 +31,12 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let Operand::Name(name) = self.operand(i, 0)?.clone() else {
                     return Err(m.error("expected a label"));
                 };
-                (Op::Branch { target: self.label(i, name)? }, Class::Control)
+                (
+                    Op::Branch {
+                        target: self.label(i, name)?,
+                    },
+                    Class::Control,
+                )
             }
             "brx" => {
                 m.take("idx");
@@ -56,8 +64,18 @@ impl<'s, 'a> Builder<'s, 'a> {
                 }
             }
             "exit" => (Op::Exit, Class::Control),
-            "trap" => (Op::Trap { message: "the kernel executed trap".into() }, Class::Control),
-            "brkpt" => (Op::Trap { message: "the kernel executed brkpt".into() }, Class::Control),
+            "trap" => (
+                Op::Trap {
+                    message: "the kernel executed trap".into(),
+                },
+                Class::Control,
+            ),
+            "brkpt" => (
+                Op::Trap {
+                    message: "the kernel executed brkpt".into(),
+                },
+                Class::Control,
+            ),
             "call" => {
                 self.call(i, m, guard, source)?;
                 return Ok(true);
@@ -78,14 +96,26 @@ impl<'s, 'a> Builder<'s, 'a> {
                     let last = i.operands.len().saturating_sub(1);
                     let p = self.predicate(i, last)?;
                     let kind = match reduce.as_deref() {
-                        Some("popc") => BarrierKind::Count { d: self.target(i, 0, 32, false)?, p },
-                        Some("and") => BarrierKind::And { d: self.predicate(i, 0)?.slot, p },
-                        Some("or") => BarrierKind::Or { d: self.predicate(i, 0)?.slot, p },
+                        Some("popc") => BarrierKind::Count {
+                            d: self.target(i, 0, 32, false)?,
+                            p,
+                        },
+                        Some("and") => BarrierKind::And {
+                            d: self.predicate(i, 0)?.slot,
+                            p,
+                        },
+                        Some("or") => BarrierKind::Or {
+                            d: self.predicate(i, 0)?.slot,
+                            p,
+                        },
                         _ => return Err(m.error("expected .popc, .and or .or")),
                     };
                     let id = self.value(i, 1, Type::U32)?;
-                    let count =
-                        if last > 2 { Some(self.value(i, 2, Type::U32)?) } else { None };
+                    let count = if last > 2 {
+                        Some(self.value(i, 2, Type::U32)?)
+                    } else {
+                        None
+                    };
                     (Op::Barrier { kind, id, count }, Class::Barrier)
                 } else {
                     let kind = if m.take("sync") {
@@ -108,8 +138,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let block = m.take("cta");
                 while m
                     .find(|n| {
-                        matches!(n, "gl" | "sys" | "gpu" | "sc" | "acq_rel" | "acquire" | "release")
-                            .then_some(())
+                        matches!(
+                            n,
+                            "gl" | "sys" | "gpu" | "sc" | "acq_rel" | "acquire" | "release"
+                        )
+                        .then_some(())
                     })
                     .is_some()
                 {}
@@ -132,7 +165,18 @@ impl<'s, 'a> Builder<'s, 'a> {
                 let b = self.value(i, 2, Type::B32)?;
                 let c = self.value(i, 3, Type::B32)?;
                 let mask = self.value(i, 4, Type::B32)?;
-                (Op::Shuffle { mode, d, p, a, b, c, mask }, Class::Warp)
+                (
+                    Op::Shuffle {
+                        mode,
+                        d,
+                        p,
+                        a,
+                        b,
+                        c,
+                        mask,
+                    },
+                    Class::Warp,
+                )
             }
             "vote" => {
                 m.take("sync");
@@ -209,7 +253,13 @@ impl<'s, 'a> Builder<'s, 'a> {
             "activemask" => {
                 m.take("b32");
                 let d = self.target(i, 0, 32, false)?;
-                (Op::Read { what: crate::exec::op::Dynamic::ActiveMask, d }, Class::Warp)
+                (
+                    Op::Read {
+                        what: crate::exec::op::Dynamic::ActiveMask,
+                        d,
+                    },
+                    Class::Warp,
+                )
             }
             "nanosleep" => {
                 m.take("u32");
@@ -261,19 +311,33 @@ impl<'s, 'a> Builder<'s, 'a> {
                 _ => {}
             }
         }
-        let Some(name) = name else { return Err(m.error("expected a function name")) };
-        let results: Vec<Operand> =
-            lists.iter().filter(|l| !l.0).flat_map(|l| l.1.clone()).collect();
-        let arguments: Vec<Operand> =
-            lists.iter().filter(|l| l.0).flat_map(|l| l.1.clone()).collect();
+        let Some(name) = name else {
+            return Err(m.error("expected a function name"));
+        };
+        let results: Vec<Operand> = lists
+            .iter()
+            .filter(|l| !l.0)
+            .flat_map(|l| l.1.clone())
+            .collect();
+        let arguments: Vec<Operand> = lists
+            .iter()
+            .filter(|l| l.0)
+            .flat_map(|l| l.1.clone())
+            .collect();
         if name == "vprintf" || name == "__assertfail" {
             let op = if name == "vprintf" {
                 let format = self.parameter_value(i, &arguments, 0, source)?;
                 let values = self.parameter_value(i, &arguments, 1, source)?;
                 // The result is the number of arguments on hardware; nobody reads it here.
-                Op::Print { format, arguments: values, d: None }
+                Op::Print {
+                    format,
+                    arguments: values,
+                    d: None,
+                }
             } else {
-                Op::Trap { message: "an assertion in the kernel failed".into() }
+                Op::Trap {
+                    message: "an assertion in the kernel failed".into(),
+                }
             };
             self.push(guard, op, Class::Control, source);
             return Ok(());
@@ -291,8 +355,7 @@ impl<'s, 'a> Builder<'s, 'a> {
         if function.entry || function.body.is_none() {
             return Err(m.error(format!("function '{name}' has no body to call")));
         }
-        if function.returns.len() != results.len() || function.parameters.len() != arguments.len()
-        {
+        if function.returns.len() != results.len() || function.parameters.len() != arguments.len() {
             return Err(m.error(format!(
                 "'{name}' has {} parameters and {} results, the call gives {} and {}",
                 function.parameters.len(),
@@ -323,7 +386,10 @@ impl<'s, 'a> Builder<'s, 'a> {
         let skip = match guard {
             Some(p) => {
                 let label = self.new_label("after the call", i.position);
-                let guard = Some(PredicateUse { negated: !p.negated, ..p });
+                let guard = Some(PredicateUse {
+                    negated: !p.negated,
+                    ..p
+                });
                 self.push(guard, Op::Branch { target: label }, Class::Control, source);
                 Some(label)
             }
@@ -358,7 +424,12 @@ impl<'s, 'a> Builder<'s, 'a> {
         let offset = match arguments.get(n) {
             Some(Operand::Name(name)) => match self.scopes.find(name) {
                 Some(Symbol::Local(offset)) => *offset,
-                _ => return Err(PtxError::at(i.position, format!("'{name}' is no parameter"))),
+                _ => {
+                    return Err(PtxError::at(
+                        i.position,
+                        format!("'{name}' is no parameter"),
+                    ));
+                }
             },
             _ => return Err(PtxError::at(i.position, "expected two parameters")),
         };

@@ -22,7 +22,9 @@ impl<'s, 'a> Builder<'s, 'a> {
             "mov" => self.mov(i, m, guard, source)?,
             "cvta" => {
                 let to = m.take("to");
-                let space = m.find(Space::from_name).ok_or_else(|| m.error("expected a space"))?;
+                let space = m
+                    .find(Space::from_name)
+                    .ok_or_else(|| m.error("expected a space"))?;
                 let ty = m.ty()?;
                 let window = match space {
                     Space::Shared => SHARED_WINDOW,
@@ -60,7 +62,12 @@ impl<'s, 'a> Builder<'s, 'a> {
             _ if ty.kind == Kind::Pred => {
                 let a = self.predicate(i, 1)?;
                 let d = self.predicate(i, 0)?.slot;
-                Op::Logic { f: |a, _| a, d, a, b: a }
+                Op::Logic {
+                    f: |a, _| a,
+                    d,
+                    a,
+                    b: a,
+                }
             }
             (Operand::Vector(parts), _) => {
                 let a = self.value(i, 1, bits_type(ty))?;
@@ -75,7 +82,11 @@ impl<'s, 'a> Builder<'s, 'a> {
                 if bits == 0 || out.len() as u32 * bits != ty.bits {
                     return Err(m.error("the parts do not fill the register"));
                 }
-                Op::Unpack { parts: out, bits, a }
+                Op::Unpack {
+                    parts: out,
+                    bits,
+                    a,
+                }
             }
             (_, Operand::Vector(parts)) => {
                 let bits = ty.bits / (parts.len().max(1) as u32);
@@ -84,21 +95,44 @@ impl<'s, 'a> Builder<'s, 'a> {
                 }
                 let mut rows = Vec::new();
                 for p in &parts {
-                    rows.push(self.value_operand(i, p, Type { kind: Kind::Bits, bits }, false)?);
+                    rows.push(self.value_operand(
+                        i,
+                        p,
+                        Type {
+                            kind: Kind::Bits,
+                            bits,
+                        },
+                        false,
+                    )?);
                 }
                 let d = self.target(i, 0, ty.bits, false)?;
-                Op::Pack { d, parts: rows, bits }
+                Op::Pack {
+                    d,
+                    parts: rows,
+                    bits,
+                }
             }
             (_, Operand::Name("%clock" | "%clock64" | "%globaltimer" | "%clock_hi")) => {
                 let d = self.target(i, 0, ty.bits, false)?;
-                Op::Read { what: crate::exec::op::Dynamic::Clock, d }
+                Op::Read {
+                    what: crate::exec::op::Dynamic::Clock,
+                    d,
+                }
             }
             // The address of the grid workspace of cooperative groups, in two halves.
             (_, Operand::Name("%envreg1" | "%envreg2")) => {
                 let d = self.target(i, 0, ty.bits, false)?;
                 let high = matches!(self.operand(i, 1)?, Operand::Name("%envreg1"));
-                let address = self.context.variables.get(super::WORKSPACE).map_or(0, |p| p.address);
-                let a = self.constant(if high { address >> 32 } else { address & 0xffff_ffff });
+                let address = self
+                    .context
+                    .variables
+                    .get(super::WORKSPACE)
+                    .map_or(0, |p| p.address);
+                let a = self.constant(if high {
+                    address >> 32
+                } else {
+                    address & 0xffff_ffff
+                });
                 Op::Copy { d, a }
             }
             _ => {
@@ -113,7 +147,10 @@ impl<'s, 'a> Builder<'s, 'a> {
 
     fn cvt(&mut self, i: &Instruction<'a>, m: &mut Modifiers) -> Result<(Op, Class), PtxError> {
         let rounding = m.rounding();
-        let integral = i.modifiers.iter().any(|n| matches!(*n, "rni" | "rzi" | "rmi" | "rpi"));
+        let integral = i
+            .modifiers
+            .iter()
+            .any(|n| matches!(*n, "rni" | "rzi" | "rmi" | "rpi"));
         let ftz = m.take("ftz");
         let sat = m.take("sat");
         let satfinite = m.take("satfinite");
@@ -124,8 +161,21 @@ impl<'s, 'a> Builder<'s, 'a> {
             if from != Type::F32 || i.operands.len() != 3 {
                 return Err(m.error("only packing two .f32 is supported"));
             }
-            let half = if to.kind == Kind::PackedFloat { Type::F16 } else { Type::BF16 };
-            let one = float_to_float(Type::F32, half, rounding.unwrap_or(Rounding::Zero), false, ftz, sat, relu, satfinite);
+            let half = if to.kind == Kind::PackedFloat {
+                Type::F16
+            } else {
+                Type::BF16
+            };
+            let one = float_to_float(
+                Type::F32,
+                half,
+                rounding.unwrap_or(Rounding::Zero),
+                false,
+                ftz,
+                sat,
+                relu,
+                satfinite,
+            );
             let d = self.target(i, 0, 32, false)?;
             let a = self.value(i, 1, from)?;
             let b = self.value(i, 2, from)?;
@@ -139,7 +189,11 @@ impl<'s, 'a> Builder<'s, 'a> {
         };
         let operand = self.operand(i, 1)?.clone();
         let a = self.value_operand(i, &operand, from, true)?;
-        let keep = if width == 64 { u64::MAX } else { (1 << width) - 1 };
+        let keep = if width == 64 {
+            u64::MAX
+        } else {
+            (1 << width) - 1
+        };
         let f: F1 = match (from.is_float(), to.is_float()) {
             (false, false) => {
                 let f = integer_to_integer(from, to, sat);
@@ -159,14 +213,22 @@ impl<'s, 'a> Builder<'s, 'a> {
                 if integral || from == to {
                     lift1(move |x| {
                         let v = input(from, x, ftz);
-                        let v = if integral { integral_value(v, rounding) } else { v };
+                        let v = if integral {
+                            integral_value(v, rounding)
+                        } else {
+                            v
+                        };
                         let v = if sat { saturate(v) } else { v };
-                        if relu && v.is_nan() { encode_float(f64::NAN, to) } else {
+                        if relu && v.is_nan() {
+                            encode_float(f64::NAN, to)
+                        } else {
                             encode_float(if relu { v.max(0.0) } else { v }, to)
                         }
                     })
                 } else {
-                    lift1(float_to_float(from, to, rounding, integral, ftz, sat, relu, satfinite))
+                    lift1(float_to_float(
+                        from, to, rounding, integral, ftz, sat, relu, satfinite,
+                    ))
                 }
             }
         };
@@ -232,7 +294,11 @@ fn input(ty: Type, x: u64, ftz: bool) -> f64 {
 }
 
 fn saturate(v: f64) -> f64 {
-    if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) + 0.0 }
+    if v.is_nan() {
+        0.0
+    } else {
+        v.clamp(0.0, 1.0) + 0.0
+    }
 }
 
 fn integral_value(v: f64, rounding: Rounding) -> f64 {
@@ -267,7 +333,7 @@ fn float_to_float(
     satfinite: bool,
 ) -> impl Fn(u64) -> u64 + Send + Sync + 'static {
     let format = format_of(to);
-    let largest = ((1u64 << format.exponent) - 1 << format.fraction) - 1;
+    let largest = (((1u64 << format.exponent) - 1) << format.fraction) - 1;
     move |x| {
         let mut v = input(from, x, ftz);
         if sat {

@@ -26,15 +26,18 @@ pub(super) fn order(instructions: Vec<Instr>) -> Vec<Instr> {
     for (i, &b) in order.iter().enumerate() {
         place[b] = at;
         at += (blocks[b].end - blocks[b].start) as u32;
-        if let Some(next) = blocks[b].falls {
-            if order.get(i + 1) != Some(&next) {
-                jumps[b] = Some(next);
-                at += 1;
-            }
+        if let Some(next) = blocks[b].falls
+            && order.get(i + 1) != Some(&next)
+        {
+            jumps[b] = Some(next);
+            at += 1;
         }
     }
-    let block_of: std::collections::HashMap<usize, usize> =
-        blocks.iter().enumerate().map(|(i, b)| (b.start, i)).collect();
+    let block_of: std::collections::HashMap<usize, usize> = blocks
+        .iter()
+        .enumerate()
+        .map(|(i, b)| (b.start, i))
+        .collect();
     // A label at the very end points at the final exit, which always exists.
     let new_target = |old: u32| block_of.get(&(old as usize)).map_or(0, |&b| place[b]);
     let mut old: Vec<Option<Instr>> = instructions.into_iter().map(Some).collect();
@@ -58,7 +61,9 @@ pub(super) fn order(instructions: Vec<Instr>) -> Vec<Instr> {
         if let Some(next) = jumps[b] {
             out.push(Instr {
                 guard: None,
-                op: Op::Branch { target: place[next] },
+                op: Op::Branch {
+                    target: place[next],
+                },
                 class: crate::counters::Class::Control,
                 source,
                 synthetic: true,
@@ -105,11 +110,18 @@ fn split(instructions: &[Instr]) -> Vec<Block> {
                 }
                 _ => Vec::new(),
             };
-            let ends = matches!(last.op, Op::Branch { .. } | Op::BranchIndexed { .. } | Op::Exit)
-                && last.guard.is_none();
+            let ends = matches!(
+                last.op,
+                Op::Branch { .. } | Op::BranchIndexed { .. } | Op::Exit
+            ) && last.guard.is_none();
             let falls = (!ends && end < n).then(|| b + 1);
             successors.extend(falls);
-            Block { start, end, successors, falls }
+            Block {
+                start,
+                end,
+                successors,
+                falls,
+            }
         })
         .collect()
 }
@@ -132,7 +144,7 @@ fn arrange(blocks: &[Block]) -> Vec<usize> {
         for component in components {
             let id = next_set;
             next_set += 1;
-            let head = head_of(blocks, &component, set, &set_of);
+            let head = head_of(blocks, &component);
             for &b in &component {
                 set_of[b] = id;
             }
@@ -143,7 +155,7 @@ fn arrange(blocks: &[Block]) -> Vec<usize> {
 }
 
 /// The block of a component that is entered from outside it, the first in the text if several.
-fn head_of(blocks: &[Block], component: &[usize], set: usize, set_of: &[usize]) -> usize {
+fn head_of(blocks: &[Block], component: &[usize]) -> usize {
     let inside: std::collections::HashSet<usize> = component.iter().copied().collect();
     let mut best = None;
     for (b, block) in blocks.iter().enumerate() {
@@ -156,7 +168,6 @@ fn head_of(blocks: &[Block], component: &[usize], set: usize, set_of: &[usize]) 
             }
         }
     }
-    let _ = (set, set_of);
     best.unwrap_or_else(|| component.iter().copied().min().unwrap_or(0))
 }
 
@@ -175,12 +186,12 @@ fn components(
     let mut stack = Vec::new();
     let mut found = Vec::new();
     // Everything that can run is reached from the entry; the rest is left out.
-    let first = if entry == usize::MAX { members.iter().copied().min() } else { Some(entry) };
-    let roots = first;
-    for root in roots {
-        if index.contains_key(&root) {
-            continue;
-        }
+    let first = if entry == usize::MAX {
+        members.iter().copied().min()
+    } else {
+        Some(entry)
+    };
+    if let Some(root) = first {
         let mut calls = vec![(root, 0usize)];
         while let Some((v, next)) = calls.pop() {
             if next == 0 {

@@ -21,8 +21,10 @@ pub(super) fn plain(space: Space, element: u32, count: u32) -> Access {
 
 /// Cache hints change no result.
 fn hint(name: &str) -> bool {
-    matches!(name, "ca" | "cg" | "cs" | "cv" | "lu" | "wb" | "wt" | "nc" | "weak" | "unified")
-        || name.starts_with("L1::")
+    matches!(
+        name,
+        "ca" | "cg" | "cs" | "cv" | "lu" | "wb" | "wt" | "nc" | "weak" | "unified"
+    ) || name.starts_with("L1::")
         || name.starts_with("L2::")
         || name.starts_with("level::")
 }
@@ -30,9 +32,11 @@ fn hint(name: &str) -> bool {
 /// Takes qualifiers of ordering and scope.
 fn ordering(m: &mut Modifiers, access: &mut Access) {
     while let Some(name) = m.find(|n| {
-        ["volatile", "relaxed", "acquire", "release", "acq_rel", "gpu", "sys", "cta", "cluster"]
-            .contains(&n)
-            .then(|| n.to_string())
+        [
+            "volatile", "relaxed", "acquire", "release", "acq_rel", "gpu", "sys", "cta", "cluster",
+        ]
+        .contains(&n)
+        .then(|| n.to_string())
     }) {
         match name.as_str() {
             "acquire" => (access.strong, access.acquire) = (true, true),
@@ -81,7 +85,12 @@ impl<'s, 'a> Builder<'s, 'a> {
                     let Operand::Int(n) = self.operand(i, 0)?.clone() else {
                         return Err(m.error("expected a constant"));
                     };
-                    (Op::AsyncWait { pending: Some(n.min(1 << 20) as u32) }, Class::Shared)
+                    (
+                        Op::AsyncWait {
+                            pending: Some(n.min(1 << 20) as u32),
+                        },
+                        Class::Shared,
+                    )
                 } else if m.take("wait_all") {
                     (Op::AsyncWait { pending: None }, Class::Shared)
                 } else {
@@ -101,7 +110,13 @@ impl<'s, 'a> Builder<'s, 'a> {
                     };
                     let bytes = bytes as u32;
                     (
-                        Op::AsyncCopy { to, from, bytes, source: given, space: Space::Global },
+                        Op::AsyncCopy {
+                            to,
+                            from,
+                            bytes,
+                            source: given,
+                            space: Space::Global,
+                        },
                         Class::Shared,
                     )
                 }
@@ -144,7 +159,10 @@ impl<'s, 'a> Builder<'s, 'a> {
             Operand::Vector(items) => items,
             other => vec![other],
         };
-        items.iter().map(|o| Ok(self.target_operand(i, o, bits, false)?.0)).collect()
+        items
+            .iter()
+            .map(|o| Ok(self.target_operand(i, o, bits, false)?.0))
+            .collect()
     }
 
     fn mma(&mut self, i: &Instruction<'a>, m: &mut Modifiers) -> Result<Mma, PtxError> {
@@ -201,7 +219,9 @@ impl<'s, 'a> Builder<'s, 'a> {
         match expected.iter().position(|(found, wanted)| found != wanted) {
             Some(at) => {
                 let (found, wanted) = expected[at];
-                Err(m.error(format!("operand {at} has {found} registers, expected {wanted}")))
+                Err(m.error(format!(
+                    "operand {at} has {found} registers, expected {wanted}"
+                )))
             }
             None => Ok(mma),
         }
@@ -266,7 +286,13 @@ impl<'s, 'a> Builder<'s, 'a> {
                 width = bits;
                 d.push(Some(slot));
             }
-            Op::Load { access, at, d, signed: ty.is_signed(), width }
+            Op::Load {
+                access,
+                at,
+                d,
+                signed: ty.is_signed(),
+                width,
+            }
         };
         self.push(guard, op, class_of(space), source);
         Ok(true)
@@ -287,9 +313,11 @@ impl<'s, 'a> Builder<'s, 'a> {
         m.take("noftz");
         let name = m
             .find(|n| {
-                ["add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"]
-                    .contains(&n)
-                    .then(|| n.to_string())
+                [
+                    "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec",
+                ]
+                .contains(&n)
+                .then(|| n.to_string())
             })
             .ok_or_else(|| m.error("expected an operation"))?;
         let ty = m.ty()?;
@@ -297,13 +325,18 @@ impl<'s, 'a> Builder<'s, 'a> {
         if ty.bits > 64 || ty.bits < 16 {
             return Err(m.error("width is not supported"));
         }
-        let f = modify(&name, ty).ok_or_else(|| m.error("operation and type do not go together"))?;
+        let f =
+            modify(&name, ty).ok_or_else(|| m.error("operation and type do not go together"))?;
         let first = usize::from(returns);
         let (at, space) = self.address(i, first, space)?;
         access.space = space;
         let bits = bits_type(ty);
         let b = self.value(i, first + 1, if ty.is_float() { ty } else { bits })?;
-        let c = if name == "cas" { self.value(i, first + 2, bits)? } else { b };
+        let c = if name == "cas" {
+            self.value(i, first + 2, bits)?
+        } else {
+            b
+        };
         let d = match self.operand(i, 0)? {
             Operand::Sink => None,
             _ if returns => Some(self.target(i, 0, ty.bits, false)?),
@@ -312,22 +345,45 @@ impl<'s, 'a> Builder<'s, 'a> {
         // Integer sums come out the same in any order; anything else makes blocks run in turn.
         let commutes = !matches!(name.as_str(), "exch" | "cas" | "inc" | "dec");
         if space != Space::Shared
-            && (d.is_some() || !commutes || ty.bits != 32 || !(ty.is_integer() || ty.kind == Kind::Bits))
+            && (d.is_some()
+                || !commutes
+                || ty.bits != 32
+                || !(ty.is_integer() || ty.kind == Kind::Bits))
         {
             self.parallel = false;
         }
-        self.push(guard, Op::Atomic { access, at, f, writes: true, d, b, c }, Class::Atomic, source);
+        self.push(
+            guard,
+            Op::Atomic {
+                access,
+                at,
+                f,
+                writes: true,
+                d,
+                b,
+                c,
+            },
+            Class::Atomic,
+            source,
+        );
         Ok(true)
     }
 }
 
 /// The type as plain bits.
 pub(super) fn bits_type(ty: Type) -> Type {
-    Type { kind: Kind::Bits, bits: ty.bits }
+    Type {
+        kind: Kind::Bits,
+        bits: ty.bits,
+    }
 }
 
 fn modify(name: &str, ty: Type) -> Option<Modify> {
-    let keep = if ty.bits == 64 { u64::MAX } else { (1 << ty.bits) - 1 };
+    let keep = if ty.bits == 64 {
+        u64::MAX
+    } else {
+        (1 << ty.bits) - 1
+    };
     let extend = move |v: u64| ((v << (64 - ty.bits)) as i64) >> (64 - ty.bits);
     Some(match name {
         "exch" => Box::new(|_, b, _| b),

@@ -99,7 +99,12 @@ pub(crate) fn decode<'a>(
 ) -> Result<Decoded, PtxError> {
     let mut b = Builder {
         context,
-        functions: context.source.functions.iter().map(|f| (f.name, f)).collect(),
+        functions: context
+            .source
+            .functions
+            .iter()
+            .map(|f| (f.name, f))
+            .collect(),
         instructions: Vec::new(),
         sources: Vec::new(),
         slots: 0,
@@ -135,21 +140,37 @@ pub(crate) fn decode<'a>(
     for p in &kernel.parameters {
         offset = offset.next_multiple_of(p.align);
         if p.size > 32764 || offset + p.size > 32764 {
-            return Err(PtxError::at(p.position, "kernel parameters exceed 32764 bytes"));
+            return Err(PtxError::at(
+                p.position,
+                "kernel parameters exceed 32764 bytes",
+            ));
         }
-        params.push(Param { offset: offset as u32, size: p.size as u32, align: p.align as u32 });
-        b.scopes.define(p.name, Symbol::KernelParam(offset), p.position)?;
+        params.push(Param {
+            offset: offset as u32,
+            size: p.size as u32,
+            align: p.align as u32,
+        });
+        b.scopes
+            .define(p.name, Symbol::KernelParam(offset), p.position)?;
         offset += p.size;
     }
     b.body(kernel)?;
     let end = b.source_line(kernel.position, "end of the kernel".to_string());
     b.push(None, Op::Exit, Class::Control, end);
     let dynamic_shared = b.dynamic_shared_base;
-    let Builder { mut instructions, labels, label_uses, .. } = b;
+    let Builder {
+        mut instructions,
+        labels,
+        label_uses,
+        ..
+    } = b;
     for (i, &at) in labels.iter().enumerate() {
         if at == u32::MAX {
             let (name, position) = label_uses[i];
-            return Err(PtxError::at(position, format!("label '{name}' is not defined")));
+            return Err(PtxError::at(
+                position,
+                format!("label '{name}' is not defined"),
+            ));
         }
     }
     for i in &mut instructions {
@@ -167,7 +188,12 @@ pub(crate) fn decode<'a>(
     let code = Code {
         instructions,
         sources: b.sources,
-        files: context.source.files.iter().map(|f| (f.0, f.1.to_string())).collect(),
+        files: context
+            .source
+            .files
+            .iter()
+            .map(|f| (f.0, f.1.to_string()))
+            .collect(),
         slots: b.slots,
         predicates: b.predicates,
         specials: b.specials,
@@ -201,26 +227,34 @@ fn dynamic_base(context: &Context, kernel: &Function) -> u64 {
 }
 
 impl<'s, 'a> Builder<'s, 'a> {
-    pub(super) fn push(
-        &mut self,
-        guard: Option<PredicateUse>,
-        op: Op,
-        class: Class,
-        source: u32,
-    ) {
-        self.instructions.push(Instr { guard, op, class, source, synthetic: false });
+    pub(super) fn push(&mut self, guard: Option<PredicateUse>, op: Op, class: Class, source: u32) {
+        self.instructions.push(Instr {
+            guard,
+            op,
+            class,
+            source,
+            synthetic: false,
+        });
     }
 
     fn source_line(&mut self, position: Position, text: String) -> u32 {
         let (file, line) = self.location;
         let line = if file.is_some() { line } else { position.line };
-        self.sources.push(SourceLine { file, line, ptx_line: position.line, text });
+        self.sources.push(SourceLine {
+            file,
+            line,
+            ptx_line: position.line,
+            text,
+        });
         self.sources.len() as u32 - 1
     }
 
     pub(super) fn new_slot(&mut self, position: Position) -> Result<Slot, PtxError> {
         if self.slots >= MAX_SLOTS {
-            return Err(PtxError::at(position, format!("more than {MAX_SLOTS} registers")));
+            return Err(PtxError::at(
+                position,
+                format!("more than {MAX_SLOTS} registers"),
+            ));
         }
         self.slots += 1;
         Ok(self.slots - 1)
@@ -267,7 +301,8 @@ impl<'s, 'a> Builder<'s, 'a> {
             if offset + v.size > MAX_SCRATCH || offset + v.size > self.dynamic_shared_base {
                 return Err(PtxError::at(v.position, "shared variables exceed 64 MiB"));
             }
-            self.shared.push((offset as u32, v.size as u32, v.name.to_string()));
+            self.shared
+                .push((offset as u32, v.size as u32, v.name.to_string()));
             self.shared_end = offset + v.size + SHARED_GAP;
             self.static_shared = self.static_shared.next_multiple_of(v.align) + v.size;
             Symbol::Shared(offset)
@@ -319,7 +354,12 @@ impl<'s, 'a> Builder<'s, 'a> {
                         return Err(PtxError::at(*position, format!("'{name}' is not a label")));
                     }
                 }
-                Statement::Register { name, ty, count, position } => {
+                Statement::Register {
+                    name,
+                    ty,
+                    count,
+                    position,
+                } => {
                     let n = count.unwrap_or(1);
                     if ty.bits > 1 {
                         let words = ty.bits.div_ceil(32);
@@ -331,10 +371,14 @@ impl<'s, 'a> Builder<'s, 'a> {
                     Space::Shared => self.place_shared(v)?,
                     Space::Local | Space::Param => {
                         let offset = self.place_local(v)?;
-                        self.scopes.define(v.name, Symbol::Local(offset), v.position)?;
+                        self.scopes
+                            .define(v.name, Symbol::Local(offset), v.position)?;
                         if v.space == Space::Local {
                             let line = self.source_line(v.position, String::new());
-                            let op = Op::Forget { offset: offset as u32, bytes: v.size as u32 };
+                            let op = Op::Forget {
+                                offset: offset as u32,
+                                bytes: v.size as u32,
+                            };
                             self.instructions.push(Instr {
                                 guard: None,
                                 op,
@@ -389,12 +433,13 @@ impl<'s, 'a> Builder<'s, 'a> {
                     let id = self.new_label(name, *position);
                     self.scopes.define(name, Symbol::Label(id), *position)?;
                 }
-                Statement::BranchTargets { label, targets, position } if depth == 0 => {
-                    self.scopes.define(
-                        label,
-                        Symbol::Targets(targets.clone()),
-                        *position,
-                    )?;
+                Statement::BranchTargets {
+                    label,
+                    targets,
+                    position,
+                } if depth == 0 => {
+                    self.scopes
+                        .define(label, Symbol::Targets(targets.clone()), *position)?;
                 }
                 _ => {}
             }
@@ -413,10 +458,11 @@ impl<'s, 'a> Builder<'s, 'a> {
         };
         if l.line != 0 && !toolkit(l.file) {
             self.location = (Some(l.file), l.line);
-        } else if let Some((file, line)) = l.inlined_at {
-            if line != 0 && !toolkit(file) {
-                self.location = (Some(file), line);
-            }
+        } else if let Some((file, line)) = l.inlined_at
+            && line != 0
+            && !toolkit(file)
+        {
+            self.location = (Some(file), line);
         }
     }
 

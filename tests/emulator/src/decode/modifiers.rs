@@ -10,7 +10,10 @@ pub(super) struct Modifiers<'i, 'a> {
 
 impl<'i, 'a> Modifiers<'i, 'a> {
     pub(super) fn new(instruction: &'i Instruction<'a>) -> Self {
-        Modifiers { instruction, taken: vec![false; instruction.modifiers.len()] }
+        Modifiers {
+            instruction,
+            taken: vec![false; instruction.modifiers.len()],
+        }
     }
 
     pub(super) fn error(&self, message: impl AsRef<str>) -> PtxError {
@@ -34,11 +37,11 @@ impl<'i, 'a> Modifiers<'i, 'a> {
     /// Takes the first modifier that `f` accepts.
     pub(super) fn find<T>(&mut self, f: impl Fn(&str) -> Option<T>) -> Option<T> {
         for (i, m) in self.instruction.modifiers.iter().enumerate() {
-            if !self.taken[i] {
-                if let Some(v) = f(m) {
-                    self.taken[i] = true;
-                    return Some(v);
-                }
+            if !self.taken[i]
+                && let Some(v) = f(m)
+            {
+                self.taken[i] = true;
+                return Some(v);
             }
         }
         None
@@ -58,8 +61,10 @@ impl<'i, 'a> Modifiers<'i, 'a> {
     /// Refuses modifiers that nobody took.
     pub(super) fn finish(&self) -> Result<(), PtxError> {
         match self.taken.iter().position(|t| !t) {
-            Some(i) => Err(self
-                .error(format!("modifier '.{}' is not supported", self.instruction.modifiers[i]))),
+            Some(i) => Err(self.error(format!(
+                "modifier '.{}' is not supported",
+                self.instruction.modifiers[i]
+            ))),
             None => Ok(()),
         }
     }

@@ -53,9 +53,10 @@ impl<'a> Scopes<'a> {
         match self.stack.last_mut() {
             Some(scope) => match scope.insert(name, symbol) {
                 None => Ok(()),
-                Some(_) => {
-                    Err(PtxError::at(position, format!("'{name}' is declared twice")))
-                }
+                Some(_) => Err(PtxError::at(
+                    position,
+                    format!("'{name}' is declared twice"),
+                )),
             },
             None => Err(PtxError::at(position, "no scope is open")),
         }
@@ -88,10 +89,10 @@ impl<'a> Scopes<'a> {
             if exact {
                 return scope.get_mut(name).map(|s| (s, 0));
             }
-            if let (Some(n), Some(Symbol::Registers(_, count, _))) = (number, scope.get(prefix)) {
-                if n < *count {
-                    return scope.get_mut(prefix).map(|s| (s, n));
-                }
+            if let (Some(n), Some(Symbol::Registers(_, count, _))) = (number, scope.get(prefix))
+                && n < *count
+            {
+                return scope.get_mut(prefix).map(|s| (s, n));
             }
         }
         None
@@ -137,10 +138,19 @@ impl<'s, 'a> Builder<'s, 'a> {
         position: Position,
     ) -> Result<PredicateUse, PtxError> {
         match self.register(name, position)? {
-            Some((slot, Type { kind: Kind::Pred, .. })) => {
-                Ok(PredicateUse { slot, negated: false })
-            }
-            _ => Err(PtxError::at(position, format!("'{name}' is not a predicate register"))),
+            Some((
+                slot,
+                Type {
+                    kind: Kind::Pred, ..
+                },
+            )) => Ok(PredicateUse {
+                slot,
+                negated: false,
+            }),
+            _ => Err(PtxError::at(
+                position,
+                format!("'{name}' is not a predicate register"),
+            )),
         }
     }
 
@@ -152,7 +162,11 @@ impl<'s, 'a> Builder<'s, 'a> {
         i.operands.get(n).ok_or_else(|| {
             PtxError::at(
                 i.position,
-                format!("'{}' has too few operands: {}", i.full_name(), i.operands.len()),
+                format!(
+                    "'{}' has too few operands: {}",
+                    i.full_name(),
+                    i.operands.len()
+                ),
             )
         })
     }
@@ -181,7 +195,10 @@ impl<'s, 'a> Builder<'s, 'a> {
             Operand::Int(v) => {
                 // A constant predicate: one that is never written is false.
                 let slot = self.new_predicate();
-                Ok(PredicateUse { slot, negated: *v != 0 })
+                Ok(PredicateUse {
+                    slot,
+                    negated: *v != 0,
+                })
             }
             _ => Err(PtxError::at(
                 i.position,
@@ -225,7 +242,10 @@ impl<'s, 'a> Builder<'s, 'a> {
             }
             Some((_, ty)) => Err(PtxError::at(
                 i.position,
-                format!("'{}': register '{name}' is {ty}, expected {bits} bits", i.full_name()),
+                format!(
+                    "'{}': register '{name}' is {ty}, expected {bits} bits",
+                    i.full_name()
+                ),
             )),
             None => Err(PtxError::at(
                 i.position,
@@ -252,11 +272,16 @@ impl<'s, 'a> Builder<'s, 'a> {
         ty: Type,
         wider: bool,
     ) -> Result<Slot, PtxError> {
-        let keep = if ty.bits >= 64 { u64::MAX } else { (1 << ty.bits) - 1 };
+        let keep = if ty.bits >= 64 {
+            u64::MAX
+        } else {
+            (1 << ty.bits) - 1
+        };
         match operand {
-            Operand::Int(v) if ty.is_float() => {
-                Err(PtxError::at(i.position, format!("'{}': {v} is not a float", i.full_name())))
-            }
+            Operand::Int(v) if ty.is_float() => Err(PtxError::at(
+                i.position,
+                format!("'{}': {v} is not a float", i.full_name()),
+            )),
             Operand::Int(v) => Ok(self.constant(v & keep)),
             Operand::F32(v) if ty.bits == 64 => {
                 Ok(self.constant(f64::from(f32::from_bits(*v)).to_bits()))
@@ -309,7 +334,10 @@ impl<'s, 'a> Builder<'s, 'a> {
         offset: i64,
     ) -> Result<Slot, PtxError> {
         let (_, address) = self.symbol(name).ok_or_else(|| {
-            PtxError::at(i.position, format!("'{}': '{name}' is not defined", i.full_name()))
+            PtxError::at(
+                i.position,
+                format!("'{}': '{name}' is not defined", i.full_name()),
+            )
         })?;
         match address {
             Some(a) => Ok(self.constant(a.wrapping_add(offset as u64))),
@@ -373,10 +401,13 @@ impl<'s, 'a> Builder<'s, 'a> {
         };
         let base = self.constant(address);
         // Parameters of device functions live in local memory.
-        let space = if space == Space::Param || space == Space::Generic { actual } else { space };
+        let space = if space == Space::Param || space == Space::Generic {
+            actual
+        } else {
+            space
+        };
         Ok((Address { base, offset }, space))
     }
-
 }
 
 fn special(name: &str, part: &str) -> Option<Special> {

@@ -185,7 +185,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32)
         let index = driver.device(device)? as u32;
         let device = &driver.settings.device;
         let answer = match attribute {
-            1 | 2 | 3 => device.max_threads_per_block,
+            1..=3 => device.max_threads_per_block,
             4 => 64,
             5 => i32::MAX as u32,
             6 | 7 => 65535,
@@ -219,7 +219,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32)
             106 => device.max_blocks_per_sm,
             111 => driver.reserved_shared(),
             115 => 1, // memory pools
-            1..=147 => 0,
+            _ if (1..=147).contains(&attribute) => 0,
             _ => return Err(Status::INVALID_VALUE),
         };
         value.set(answer as i32)

@@ -127,7 +127,6 @@ pub(super) struct Driver {
     /// What the host has seen finish. One clock for all host threads: how they order themselves is not visible here.
     pub host: Clock,
     pub faults: Vec<FaultRecord>,
-    pub started: Instant,
     next_handle: u64,
     next_serial: u64,
 }
@@ -149,7 +148,6 @@ impl Driver {
             timelines: Timelines::default(),
             host: Clock::default(),
             faults: Vec::new(),
-            started: Instant::now(),
             next_handle: 0,
             next_serial: 0,
             settings,

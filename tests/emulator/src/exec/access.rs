@@ -118,9 +118,7 @@ impl<'a> Worker<'a> {
             let first = address >> 5;
             let last = (address + u64::from(bytes) - 1) >> 5;
             for sector in first..=last {
-                if sectors > 0 && seen[sectors - 1] == sector
-                    || seen[..sectors].contains(&sector)
-                {
+                if sectors > 0 && seen[sectors - 1] == sector || seen[..sectors].contains(&sector) {
                     continue;
                 }
                 if sectors < seen.len() {
@@ -242,7 +240,10 @@ impl<'a> Worker<'a> {
             match space {
                 Space::Shared => {
                     let thread = (w * LANES + lane) as u32;
-                    let actor = SharedActor { thread, clocks: self.clocks.of(w) };
+                    let actor = SharedActor {
+                        thread,
+                        clocks: self.clocks.of(w),
+                    };
                     for (k, row) in out.iter_mut().enumerate().take(words) {
                         let at = address + 4 * k as u64;
                         row[lane] = self
@@ -255,8 +256,10 @@ impl<'a> Worker<'a> {
                     let thread = (w * LANES + lane) as u32;
                     for (k, row) in out.iter_mut().enumerate().take(words) {
                         let at = address + 4 * k as u64;
-                        row[lane] =
-                            self.local.load(thread, at, piece).map_err(|t| t.lane(lane))?;
+                        row[lane] = self
+                            .local
+                            .load(thread, at, piece)
+                            .map_err(|t| t.lane(lane))?;
                     }
                 }
                 Space::Param => {
@@ -284,8 +287,7 @@ impl<'a> Worker<'a> {
                 }
             }
             if piece < 4 {
-                out[0][lane] =
-                    (out[0][lane] >> (8 * (address & 3))) & ((1u32 << (8 * piece)) - 1);
+                out[0][lane] = (out[0][lane] >> (8 * (address & 3))) & ((1u32 << (8 * piece)) - 1);
             }
         }
         Ok(())
@@ -302,10 +304,10 @@ impl<'a> Worker<'a> {
     #[inline(always)]
     fn allocation(&mut self, pc: u32, address: u64, bytes: u32) -> Result<u32, Box<Trouble>> {
         let cached = self.hits[pc as usize];
-        if let Some(a) = self.launch.snapshot.get(cached) {
-            if a.holds(address, u64::from(bytes)) {
-                return Ok(cached);
-            }
+        if let Some(a) = self.launch.snapshot.get(cached)
+            && a.holds(address, u64::from(bytes))
+        {
+            return Ok(cached);
         }
         let found = self.launch.snapshot.find(address);
         match found.and_then(|i| self.launch.snapshot.get(i).map(|a| (i, a))) {
@@ -332,7 +334,9 @@ impl<'a> Worker<'a> {
     ) -> Result<(), Box<Trouble>> {
         let index = self.allocation(pc, address, access.bytes())?;
         let launch = self.launch;
-        let Some(a) = launch.snapshot.get(index) else { return Ok(()) };
+        let Some(a) = launch.snapshot.get(index) else {
+            return Ok(());
+        };
         let first = ((address - a.base) >> 2) as usize;
         let mask = byte_mask(address, piece);
         let checks = &launch.config.checks;
@@ -407,7 +411,10 @@ impl<'a> Worker<'a> {
             let shift = 8 * (address & 3) as u32;
             match space {
                 Space::Shared => {
-                    let actor = SharedActor { thread, clocks: self.clocks.of(w) };
+                    let actor = SharedActor {
+                        thread,
+                        clocks: self.clocks.of(w),
+                    };
                     for (k, row) in data.iter().enumerate().take(words) {
                         let at = address + 4 * k as u64;
                         self.shared
@@ -424,16 +431,19 @@ impl<'a> Worker<'a> {
                     }
                 }
                 Space::Param | Space::Const => {
-                    return Err(Trouble::new(FaultKind::ReadOnly, "a write to read-only memory")
-                        .lane(lane)
-                        .address(rows[lane]));
+                    return Err(
+                        Trouble::new(FaultKind::ReadOnly, "a write to read-only memory")
+                            .lane(lane)
+                            .address(rows[lane]),
+                    );
                 }
                 _ => {
                     for (k, row) in data.iter().enumerate().take(words) {
                         let at = address + 4 * k as u64;
                         if k == 0 {
                             // The whole range is checked once.
-                            self.allocation(pc, address, bytes).map_err(|t| t.lane(lane))?;
+                            self.allocation(pc, address, bytes)
+                                .map_err(|t| t.lane(lane))?;
                         }
                         self.store_global(pc, access, at, clock, piece, row[lane] << shift)
                             .map_err(|t| t.lane(lane))?;
@@ -458,10 +468,13 @@ impl<'a> Worker<'a> {
         value: u32,
     ) -> Result<(), Box<Trouble>> {
         let launch = self.launch;
-        let Some(a) = launch.snapshot.get(self.hits[pc as usize]) else { return Ok(()) };
+        let Some(a) = launch.snapshot.get(self.hits[pc as usize]) else {
+            return Ok(());
+        };
         if a.constant {
-            return Err(Trouble::new(FaultKind::ReadOnly, "a write to constant memory")
-                .address(address));
+            return Err(
+                Trouble::new(FaultKind::ReadOnly, "a write to constant memory").address(address),
+            );
         }
         let index = ((address - a.base) >> 2) as usize;
         let mask = byte_mask(address, piece);
@@ -557,11 +570,14 @@ impl<'a> Worker<'a> {
     ) -> Result<u64, Box<Trouble>> {
         let index = self.allocation(pc, address, 4)?;
         let launch = self.launch;
-        let Some(a) = launch.snapshot.get(index) else { return Ok(0) };
+        let Some(a) = launch.snapshot.get(index) else {
+            return Ok(0);
+        };
         let word = ((address - a.base) >> 2) as usize;
         if a.constant {
-            return Err(Trouble::new(FaultKind::ReadOnly, "a write to constant memory")
-                .address(address));
+            return Err(
+                Trouble::new(FaultKind::ReadOnly, "a write to constant memory").address(address),
+            );
         }
         if launch.config.checks.uninitialised && a.written(word) != 0xf {
             return Err(Trouble::new(
@@ -574,7 +590,9 @@ impl<'a> Worker<'a> {
         if let Some(found) = a.note_write(&actor, word, 0xf, access.strong, false) {
             return Err(self.race(found, false, address));
         }
-        Ok(u64::from(a.update(word, |old| f(u64::from(old), b, c) as u32)))
+        Ok(u64::from(
+            a.update(word, |old| f(u64::from(old), b, c) as u32),
+        ))
     }
 
     /// Issues `cp.async`: the data is read now and becomes visible when waited for.
@@ -651,13 +669,20 @@ impl<'a> Worker<'a> {
                 thread: (w * LANES + lane) as u32,
                 clocks: self.clocks.of(w),
             };
-            self.shared.begin_copy(&actor, offset, bytes).map_err(|t| t.lane(lane))?;
+            self.shared
+                .begin_copy(&actor, offset, bytes)
+                .map_err(|t| t.lane(lane))?;
             let warp = &mut self.warps[w];
             warp.copies.push(PendingCopy {
                 lane: lane as u32,
                 group: warp.open_group[lane],
                 offset,
-                words: [words[0][lane], words[1][lane], words[2][lane], words[3][lane]],
+                words: [
+                    words[0][lane],
+                    words[1][lane],
+                    words[2][lane],
+                    words[3][lane],
+                ],
                 count: bytes as usize / 4,
             });
         }
@@ -678,7 +703,8 @@ impl<'a> Worker<'a> {
                     thread: (w * LANES + lane) as u32,
                     clocks: self.clocks.of(w),
                 };
-                self.shared.end_copy(&actor, copy.offset, &copy.words[..copy.count]);
+                self.shared
+                    .end_copy(&actor, copy.offset, &copy.words[..copy.count]);
             } else {
                 self.warps[w].copies.push(copy);
             }

@@ -123,7 +123,11 @@ impl<'a> Worker<'a> {
         for (w, warp) in self.warps.iter_mut().enumerate() {
             let first = w as u32 * 32;
             let lanes = (threads - first).min(32);
-            let mask = if lanes == 32 { u32::MAX } else { (1 << lanes) - 1 };
+            let mask = if lanes == 32 {
+                u32::MAX
+            } else {
+                (1 << lanes) - 1
+            };
             warp.reset(launch.code, mask, |special, lane| {
                 let thread = first + lane as u32;
                 let below = (1u64 << lane) - 1;
@@ -177,7 +181,11 @@ impl<'a> Worker<'a> {
         let block = self.launch.block;
         let thread = trouble.lane.map(|lane| {
             let t = warp as u32 * 32 + lane;
-            [t % block[0], t / block[0] % block[1], t / (block[0] * block[1])]
+            [
+                t % block[0],
+                t / block[0] % block[1],
+                t / (block[0] * block[1]),
+            ]
         });
         Box::new(Fault {
             kind: trouble.kind,
@@ -279,7 +287,10 @@ impl<'a> Worker<'a> {
                 .map_or(0, |(w, warp)| {
                     w as u32 * 32 + (warp.started & !warp.alive).trailing_zeros()
                 });
-            message += &format!("; {} have exited, thread {gone} among them", threads - alive);
+            message += &format!(
+                "; {} have exited, thread {gone} among them",
+                threads - alive
+            );
         }
         if let Some(other) = (0..16).find(|&b| b != id && !self.barriers[b].waiting.is_empty()) {
             message += &format!("; others wait at barrier {other}");
@@ -353,9 +364,7 @@ impl<'a> Worker<'a> {
             barrier.pc = pc;
             barrier.counted = given.is_some();
             barrier.all = true;
-        } else if barrier.expected != expected
-            || (strict && given.is_none() && barrier.pc != pc)
-        {
+        } else if barrier.expected != expected || (strict && given.is_none() && barrier.pc != pc) {
             let other = barrier.pc;
             let code = self.launch.code;
             let line = code.sources[code.instructions[other as usize].source as usize].line;
@@ -390,7 +399,11 @@ impl<'a> Worker<'a> {
         barrier.arrived += arriving;
         barrier.members |= 1 << w;
         if kind != BarrierKind::Arrive {
-            barrier.waiting.push(Waiting { warp: w, lanes, result });
+            barrier.waiting.push(Waiting {
+                warp: w,
+                lanes,
+                result,
+            });
             self.warps[w].blocked |= lanes;
         }
         let done = self.barriers[id].arrived >= expected;
@@ -407,7 +420,9 @@ impl<'a> Worker<'a> {
         let mut steps = 0u32;
         let rotate = self.warps[w].turns & 1 != 0;
         let mut limit = SLICE;
-        let Some(mut group) = self.warps[w].choose(rotate) else { return Ok(Stop::Idle) };
+        let Some(mut group) = self.warps[w].choose(rotate) else {
+            return Ok(Stop::Idle);
+        };
         if group.rotated {
             limit = ROTATED_SLICE;
         }
@@ -449,8 +464,7 @@ impl<'a> Worker<'a> {
             if group.others != 0 || over {
                 let meets = group.pc == group.stop
                     || (!group.rotated && group.pc > group.stop)
-                    || (group.rotated
-                        && self.warps[w].at(group.others, group.pc) != 0);
+                    || (group.rotated && self.warps[w].at(group.others, group.pc) != 0);
                 if meets || over {
                     let warp = &mut self.warps[w];
                     warp.set_pc(group.active, group.pc);
@@ -514,14 +528,27 @@ impl<'a> Worker<'a> {
             }
             Op::Quaternary { f, d, a, b, c, e } => {
                 let mut out = [0; LANES];
-                f(&mut out, warp.row(*a), warp.row(*b), warp.row(*c), warp.row(*e));
+                f(
+                    &mut out,
+                    warp.row(*a),
+                    warp.row(*b),
+                    warp.row(*c),
+                    warp.row(*e),
+                );
                 warp.write(*d, &out, mask);
             }
             Op::Copy { d, a } => {
                 let row = *warp.row(*a);
                 warp.write(*d, &row, mask);
             }
-            Op::Compare { test, combine, p, q, a, b } => {
+            Op::Compare {
+                test,
+                combine,
+                p,
+                q,
+                a,
+                b,
+            } => {
                 let mut yes = test(warp.row(*a), warp.row(*b));
                 let mut no = !yes;
                 if let Some((f, c)) = combine {
@@ -535,7 +562,15 @@ impl<'a> Worker<'a> {
                     warp.set_predicate(*q, no, mask);
                 }
             }
-            Op::ComparePair { low, high, combine, p, q, a, b } => {
+            Op::ComparePair {
+                low,
+                high,
+                combine,
+                p,
+                q,
+                a,
+                b,
+            } => {
                 let mut first = low(warp.row(*a), warp.row(*b));
                 let mut second = high(warp.row(*a), warp.row(*b));
                 if let Some((f, c)) = combine {
@@ -549,7 +584,14 @@ impl<'a> Worker<'a> {
                     warp.set_predicate(*q, second, mask);
                 }
             }
-            Op::Set { test, combine, d, yes, a, b } => {
+            Op::Set {
+                test,
+                combine,
+                d,
+                yes,
+                a,
+                b,
+            } => {
                 let mut holds = test(warp.row(*a), warp.row(*b));
                 if let Some((f, c)) = combine {
                     holds = f(holds, warp.predicate(*c));
@@ -577,7 +619,18 @@ impl<'a> Worker<'a> {
                 let bits = f(warp.predicate(*a), warp.predicate(*b));
                 warp.set_predicate(*d, bits, mask);
             }
-            Op::Carry { kind, bits, signed, d, a, b, c, flag, takes, gives } => {
+            Op::Carry {
+                kind,
+                bits,
+                signed,
+                d,
+                a,
+                b,
+                c,
+                flag,
+                takes,
+                gives,
+            } => {
                 let (a, b, c) = (*warp.row(*a), *warp.row(*b), *warp.row(*c));
                 let old = warp.predicates[*flag as usize];
                 let mut out = [0; LANES];
@@ -625,7 +678,13 @@ impl<'a> Worker<'a> {
                 };
                 warp.write(*d, &[value; LANES], mask);
             }
-            Op::Load { access, at, d, signed, width } => {
+            Op::Load {
+                access,
+                at,
+                d,
+                signed,
+                width,
+            } => {
                 *spins += u32::from(access.strong);
                 let rows = self.addresses(w, *at);
                 let mut words: Words = [[0; LANES]; 8];
@@ -668,20 +727,27 @@ impl<'a> Worker<'a> {
                 }
                 self.store_words(w, group.pc, access, &rows, mask, &words)?;
             }
-            Op::Atomic { access, at, f, writes, d, b, c } => {
+            Op::Atomic {
+                access,
+                at,
+                f,
+                writes,
+                d,
+                b,
+                c,
+            } => {
                 *spins += 1;
                 self.atomic(w, group.pc, access, *at, mask, f, *writes, *d, *b, *c)?;
             }
             Op::Forget { offset, bytes } => {
                 for lane in (0..LANES).filter(|l| mask >> l & 1 != 0) {
-                    self.local.forget((w * LANES + lane) as u32, *offset, *bytes);
+                    self.local
+                        .forget((w * LANES + lane) as u32, *offset, *bytes);
                 }
             }
             Op::Fence { device } => {
-                if *device {
-                    if let Some(clocks) = self.block_clocks {
-                        clocks.borrow_mut().fence(self.block_number);
-                    }
+                if *device && let Some(clocks) = self.block_clocks {
+                    clocks.borrow_mut().fence(self.block_number);
                 }
             }
             Op::Branch { target } => {
@@ -706,11 +772,7 @@ impl<'a> Worker<'a> {
                         None => {
                             return Err(Trouble::new(
                                 FaultKind::OutOfBounds,
-                                format!(
-                                    "brx.idx to target {} of {}",
-                                    row[lane],
-                                    targets.len()
-                                ),
+                                format!("brx.idx to target {} of {}", row[lane], targets.len()),
                             )
                             .lane(lane));
                         }
@@ -728,11 +790,11 @@ impl<'a> Worker<'a> {
                 return Err(Trouble::new(FaultKind::Trap, message.clone())
                     .lane(mask.trailing_zeros() as usize));
             }
-            Op::Unsupported { message } => {
-                return Err(Trouble::new(FaultKind::Unsupported, message.clone())
-                    .lane(mask.trailing_zeros() as usize));
-            }
-            Op::Print { format, arguments, d } => {
+            Op::Print {
+                format,
+                arguments,
+                d,
+            } => {
                 let (format, arguments, d) = (*format, *arguments, *d);
                 self.print(w, group.pc, format, arguments, mask)?;
                 if let Some(d) = d {
@@ -744,7 +806,13 @@ impl<'a> Worker<'a> {
                 self.arrive(w, group.pc, mask, *kind, *id, *count)?;
                 return Ok(Flow::Choose);
             }
-            Op::AsyncCopy { to, from, bytes, source, space } => {
+            Op::AsyncCopy {
+                to,
+                from,
+                bytes,
+                source,
+                space,
+            } => {
                 self.async_copy(w, group.pc, *to, *from, *bytes, *source, *space, mask)?;
             }
             Op::AsyncCommit => {
@@ -781,13 +849,21 @@ fn carry_lane(
         CarryKind::MadLow | CarryKind::MadHigh => {
             let product = if signed {
                 let widen = |v: u128| {
-                    if bits == 32 { i128::from(v as u32 as i32) } else { i128::from(v as i64) }
+                    if bits == 32 {
+                        i128::from(v as u32 as i32)
+                    } else {
+                        i128::from(v as i64)
+                    }
                 };
                 (widen(a) * widen(b)) as u128
             } else {
                 a * b
             };
-            let part = if kind == CarryKind::MadLow { product } else { product >> bits };
+            let part = if kind == CarryKind::MadLow {
+                product
+            } else {
+                product >> bits
+            };
             part % modulus + c + u128::from(carry)
         }
     };

@@ -2,8 +2,8 @@
 
 use super::block::{Progress, Worker};
 use super::op::Code;
-use crate::check::clock::{BlockClocks, LaunchClock};
 use crate::check::Fault;
+use crate::check::clock::{BlockClocks, LaunchClock};
 use crate::config::DeviceConfig;
 use crate::counters::Tally;
 use crate::memory::{GlobalMemory, Snapshot};
@@ -23,7 +23,6 @@ pub(crate) struct LaunchState<'a> {
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub dynamic_shared: u32,
-    pub cooperative: bool,
     pub order: LaunchClock,
     pub parallel: bool,
     /// Blocks that can be resident at once.
@@ -43,7 +42,11 @@ impl LaunchState<'_> {
 
     pub(crate) fn block_index(&self, number: u64) -> [u32; 3] {
         let (x, y) = (u64::from(self.grid[0]), u64::from(self.grid[1]));
-        [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32]
+        [
+            (number % x) as u32,
+            (number / x % y) as u32,
+            (number / (x * y)) as u32,
+        ]
     }
 }
 
@@ -81,7 +84,11 @@ pub(crate) fn mix(seed: u64) -> u64 {
 
 /// Runs all blocks; the counts, and the fault that ended the launch if any.
 pub(crate) fn run_grid(state: &LaunchState) -> (Tally, Result<(), Box<Fault>>) {
-    if state.parallel { run_parallel(state) } else { run_serial(state) }
+    if state.parallel {
+        run_parallel(state)
+    } else {
+        run_serial(state)
+    }
 }
 
 fn run_parallel(state: &LaunchState) -> (Tally, Result<(), Box<Fault>>) {
@@ -117,10 +124,16 @@ fn run_parallel(state: &LaunchState) -> (Tally, Result<(), Box<Fault>>) {
             };
             if let Err(fault) = result {
                 stop.store(true, Relaxed);
-                faults.lock().unwrap_or_else(|e| e.into_inner()).push((number, fault));
+                faults
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push((number, fault));
             }
         }
-        tally.lock().unwrap_or_else(|e| e.into_inner()).add(&worker.tally);
+        tally
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .add(&worker.tally);
     };
     std::thread::scope(|scope| {
         for _ in 1..workers {
@@ -152,19 +165,24 @@ fn run_serial(state: &LaunchState) -> (Tally, Result<(), Box<Fault>>) {
             if next >= blocks {
                 break;
             }
-            let mut worker = spare.pop().unwrap_or_else(|| Worker::new(state, Some(&clocks)));
+            let mut worker = spare
+                .pop()
+                .unwrap_or_else(|| Worker::new(state, Some(&clocks)));
             worker.start(order(next));
             next += 1;
             running.push_back(worker);
         }
-        let Some(mut worker) = running.pop_front() else { break };
+        let Some(mut worker) = running.pop_front() else {
+            break;
+        };
         match worker.run() {
             Ok(Progress::Done) => spare.push(worker),
             Ok(Progress::Spinning) => {
                 running.push_back(worker);
                 if next < blocks && (running.len() as u64) < state.resident {
-                    let mut worker =
-                        spare.pop().unwrap_or_else(|| Worker::new(state, Some(&clocks)));
+                    let mut worker = spare
+                        .pop()
+                        .unwrap_or_else(|| Worker::new(state, Some(&clocks)));
                     worker.start(order(next));
                     next += 1;
                     running.push_front(worker);

@@ -3,8 +3,8 @@
 //! Which lane holds which element follows the fragment layouts of the PTX ISA reference, section
 //! "Warp-level matrix instructions". Lane `4 g + t` belongs to group `g`.
 
-use super::block::Worker;
 use super::access::Words;
+use super::block::Worker;
 use super::op::{Access, Address, LANES, MatrixFormat, Mma, Row, Slot};
 use super::warp::Warp;
 use crate::check::Trouble;
@@ -38,9 +38,7 @@ pub(crate) fn multiply(warp: &mut Warp, m: &Mma) {
         for (r, slot) in m.a.iter().enumerate() {
             let values = elements(m.format, warp.row(*slot)[lane]);
             let k = t * per_register + r / 2 * step;
-            for e in 0..per_register {
-                a[g + r % 2 * 8][k + e] = values[e];
-            }
+            a[g + r % 2 * 8][k..k + per_register].copy_from_slice(&values[..per_register]);
         }
         for (r, slot) in m.b.iter().enumerate() {
             let values = elements(m.format, warp.row(*slot)[lane]);
@@ -59,7 +57,9 @@ pub(crate) fn multiply(warp: &mut Warp, m: &Mma) {
                 let pair = warp.row(m.c[half])[lane] >> (16 * (column % 2));
                 f64::from(f16_to_f32(pair as u16))
             } else {
-                f64::from(f32::from_bits(warp.row(m.c[2 * half + column % 2])[lane] as u32))
+                f64::from(f32::from_bits(
+                    warp.row(m.c[2 * half + column % 2])[lane] as u32,
+                ))
             };
             *sum = c;
             for k in 0..m.depth {
@@ -120,7 +120,11 @@ impl Worker<'_> {
             constant: false,
         };
         // Lanes 8 m to 8 m + 7 give the rows of matrix m, 16 bytes each.
-        let used = if d.len() == 4 { u32::MAX } else { (1u32 << (8 * d.len())) - 1 };
+        let used = if d.len() == 4 {
+            u32::MAX
+        } else {
+            (1u32 << (8 * d.len())) - 1
+        };
         let mut words: Words = [[0; LANES]; 8];
         // Generic addresses of shared memory are accepted as their offset.
         self.load_words(w, pc, &access, &rows, used, &mut words)?;

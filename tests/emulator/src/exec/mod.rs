@@ -4,9 +4,9 @@ mod access;
 mod block;
 mod grid;
 mod matrix;
+pub(crate) mod op;
 mod print;
 mod together;
-pub(crate) mod op;
 mod warp;
 
 pub(crate) use grid::{LaunchState, mix, run_grid};

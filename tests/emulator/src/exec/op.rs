@@ -69,6 +69,9 @@ pub(crate) fn test2(f: impl Fn(u64, u64) -> bool + Send + Sync + 'static) -> Tes
     })
 }
 
+/// How `setp` and `set` join a comparison with a predicate.
+pub(crate) type Combine = Option<(fn(u32, u32) -> u32, PredicateUse)>;
+
 /// A predicate register as an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PredicateUse {
@@ -129,9 +132,18 @@ pub(crate) enum BarrierKind {
     Sync,
     Arrive,
     /// Counts the threads whose predicate holds.
-    Count { d: Slot, p: PredicateUse },
-    And { d: Slot, p: PredicateUse },
-    Or { d: Slot, p: PredicateUse },
+    Count {
+        d: Slot,
+        p: PredicateUse,
+    },
+    And {
+        d: Slot,
+        p: PredicateUse,
+    },
+    Or {
+        d: Slot,
+        p: PredicateUse,
+    },
 }
 
 /// Operand formats of `mma`.
@@ -175,15 +187,40 @@ pub(crate) enum Dynamic {
 
 /// What an instruction does.
 pub(crate) enum Op {
-    Unary { f: F1, d: Slot, a: Slot },
-    Binary { f: F2, d: Slot, a: Slot, b: Slot },
-    Ternary { f: F3, d: Slot, a: Slot, b: Slot, c: Slot },
-    Quaternary { f: F4, d: Slot, a: Slot, b: Slot, c: Slot, e: Slot },
-    Copy { d: Slot, a: Slot },
+    Unary {
+        f: F1,
+        d: Slot,
+        a: Slot,
+    },
+    Binary {
+        f: F2,
+        d: Slot,
+        a: Slot,
+        b: Slot,
+    },
+    Ternary {
+        f: F3,
+        d: Slot,
+        a: Slot,
+        b: Slot,
+        c: Slot,
+    },
+    Quaternary {
+        f: F4,
+        d: Slot,
+        a: Slot,
+        b: Slot,
+        c: Slot,
+        e: Slot,
+    },
+    Copy {
+        d: Slot,
+        a: Slot,
+    },
     /// `setp`: p = (a cmp b) op c, q = !(a cmp b) op c.
     Compare {
         test: Test2,
-        combine: Option<(fn(u32, u32) -> u32, PredicateUse)>,
+        combine: Combine,
         p: Option<Slot>,
         q: Option<Slot>,
         a: Slot,
@@ -193,7 +230,7 @@ pub(crate) enum Op {
     ComparePair {
         low: Test2,
         high: Test2,
-        combine: Option<(fn(u32, u32) -> u32, PredicateUse)>,
+        combine: Combine,
         p: Option<Slot>,
         q: Option<Slot>,
         a: Slot,
@@ -202,15 +239,29 @@ pub(crate) enum Op {
     /// `set`: all ones or 1.0 where the comparison holds.
     Set {
         test: Test2,
-        combine: Option<(fn(u32, u32) -> u32, PredicateUse)>,
+        combine: Combine,
         d: Slot,
         yes: u64,
         a: Slot,
         b: Slot,
     },
-    Test { f: Test1, p: Slot, a: Slot },
-    Select { d: Slot, a: Slot, b: Slot, p: PredicateUse },
-    Logic { f: fn(u32, u32) -> u32, d: Slot, a: PredicateUse, b: PredicateUse },
+    Test {
+        f: Test1,
+        p: Slot,
+        a: Slot,
+    },
+    Select {
+        d: Slot,
+        a: Slot,
+        b: Slot,
+        p: PredicateUse,
+    },
+    Logic {
+        f: fn(u32, u32) -> u32,
+        d: Slot,
+        a: PredicateUse,
+        b: PredicateUse,
+    },
     Carry {
         kind: CarryKind,
         bits: u32,
@@ -225,38 +276,129 @@ pub(crate) enum Op {
         gives: bool,
     },
     /// `mov` of a vector into a scalar, lowest part first.
-    Pack { d: Slot, parts: Vec<Slot>, bits: u32 },
-    Unpack { parts: Vec<Option<Slot>>, bits: u32, a: Slot },
-    Read { what: Dynamic, d: Slot },
-    Load { access: Access, at: Address, d: Vec<Option<Slot>>, signed: bool, width: u32 },
-    Store { access: Access, at: Address, a: Vec<Slot> },
-    Atomic { access: Access, at: Address, f: Modify, writes: bool, d: Option<Slot>, b: Slot, c: Slot },
+    Pack {
+        d: Slot,
+        parts: Vec<Slot>,
+        bits: u32,
+    },
+    Unpack {
+        parts: Vec<Option<Slot>>,
+        bits: u32,
+        a: Slot,
+    },
+    Read {
+        what: Dynamic,
+        d: Slot,
+    },
+    Load {
+        access: Access,
+        at: Address,
+        d: Vec<Option<Slot>>,
+        signed: bool,
+        width: u32,
+    },
+    Store {
+        access: Access,
+        at: Address,
+        a: Vec<Slot>,
+    },
+    Atomic {
+        access: Access,
+        at: Address,
+        f: Modify,
+        writes: bool,
+        d: Option<Slot>,
+        b: Slot,
+        c: Slot,
+    },
     /// Makes part of a function's frame unwritten.
-    Forget { offset: u32, bytes: u32 },
-    Fence { device: bool },
-    Branch { target: u32 },
-    BranchIndexed { index: Slot, targets: Vec<u32> },
+    Forget {
+        offset: u32,
+        bytes: u32,
+    },
+    Fence {
+        device: bool,
+    },
+    Branch {
+        target: u32,
+    },
+    BranchIndexed {
+        index: Slot,
+        targets: Vec<u32>,
+    },
     Exit,
-    Trap { message: String },
-    /// Something that loads but cannot be executed.
-    Unsupported { message: String },
+    Trap {
+        message: String,
+    },
     /// `vprintf`: format, arguments, result.
-    Print { format: Slot, arguments: Slot, d: Option<Slot> },
-    Barrier { kind: BarrierKind, id: Slot, count: Option<Slot> },
-    WarpBarrier { mask: Slot },
-    Shuffle { mode: Shuffle, d: Slot, p: Option<Slot>, a: Slot, b: Slot, c: Slot, mask: Slot },
-    Vote { mode: Vote, d: Slot, p: PredicateUse, mask: Slot },
-    Match { all: bool, d: Slot, p: Option<Slot>, a: Slot, mask: Slot },
-    Reduce { f: fn(u32, u32) -> u32, d: Slot, a: Slot, mask: Slot },
-    Elect { d: Option<Slot>, p: Slot, mask: Slot },
+    Print {
+        format: Slot,
+        arguments: Slot,
+        d: Option<Slot>,
+    },
+    Barrier {
+        kind: BarrierKind,
+        id: Slot,
+        count: Option<Slot>,
+    },
+    WarpBarrier {
+        mask: Slot,
+    },
+    Shuffle {
+        mode: Shuffle,
+        d: Slot,
+        p: Option<Slot>,
+        a: Slot,
+        b: Slot,
+        c: Slot,
+        mask: Slot,
+    },
+    Vote {
+        mode: Vote,
+        d: Slot,
+        p: PredicateUse,
+        mask: Slot,
+    },
+    Match {
+        all: bool,
+        d: Slot,
+        p: Option<Slot>,
+        a: Slot,
+        mask: Slot,
+    },
+    Reduce {
+        f: fn(u32, u32) -> u32,
+        d: Slot,
+        a: Slot,
+        mask: Slot,
+    },
+    Elect {
+        d: Option<Slot>,
+        p: Slot,
+        mask: Slot,
+    },
     Matrix(Box<Mma>),
-    LoadMatrix { at: Address, d: Vec<Slot>, transpose: bool },
-    AsyncCopy { to: Address, from: Address, bytes: u32, source: Option<Slot>, space: Space },
+    LoadMatrix {
+        at: Address,
+        d: Vec<Slot>,
+        transpose: bool,
+    },
+    AsyncCopy {
+        to: Address,
+        from: Address,
+        bytes: u32,
+        source: Option<Slot>,
+        space: Space,
+    },
     AsyncCommit,
     /// Waits until at most this many groups are pending; `None` waits for every copy.
-    AsyncWait { pending: Option<u32> },
+    AsyncWait {
+        pending: Option<u32>,
+    },
     /// Hints without effect on results: `prefetch`, `griddepcontrol`, `nanosleep`.
-    Hint { spins: bool },
+    Hint {
+        spins: bool,
+    },
 }
 
 /// An instruction ready to execute.

@@ -12,8 +12,10 @@ const LONGEST: u64 = 4096;
 
 impl Worker<'_> {
     fn string(&self, address: u64) -> String {
-        let bytes: Vec<u8> =
-            (0..LONGEST).map(|i| self.peek(address + i)).take_while(|&b| b != 0).collect();
+        let bytes: Vec<u8> = (0..LONGEST)
+            .map(|i| self.peek(address + i))
+            .take_while(|&b| b != 0)
+            .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

@@ -41,7 +41,10 @@ impl Worker<'_> {
             if named[lane] >> lane & 1 == 0 {
                 return Err(Trouble::new(
                     FaultKind::DivergentSync,
-                    format!("the mask {:#010x} does not name the lane itself", named[lane]),
+                    format!(
+                        "the mask {:#010x} does not name the lane itself",
+                        named[lane]
+                    ),
                 )
                 .lane(lane));
             }
@@ -51,8 +54,8 @@ impl Worker<'_> {
         for lane in (0..LANES).filter(|l| warp.syncing >> l & 1 != 0) {
             let pc = warp.pc[lane];
             // Warp barriers meet whatever their place; other instructions must be the same one.
-            let meets = pc == group.pc
-                || barrier && matches!(code[pc as usize].op, Op::WarpBarrier { .. });
+            let meets =
+                pc == group.pc || barrier && matches!(code[pc as usize].op, Op::WarpBarrier { .. });
             waiting |= u32::from(meets) << lane;
         }
         let arrived = mask | waiting;
@@ -93,7 +96,15 @@ impl Worker<'_> {
         let each = (0..LANES).filter(|l| lanes >> l & 1 != 0);
         let mut out = [0; LANES];
         match &instr.op {
-            Op::Shuffle { mode, d, p, a, b, c, .. } => {
+            Op::Shuffle {
+                mode,
+                d,
+                p,
+                a,
+                b,
+                c,
+                ..
+            } => {
                 let (a, b, c) = (warp.row(*a), warp.row(*b), warp.row(*c));
                 let mut inside = 0;
                 for lane in each {
@@ -202,5 +213,9 @@ fn shuffle_source(mode: Shuffle, lane: u32, b: u64, c: u64) -> (u32, bool) {
             (source, source <= last)
         }
     };
-    if inside { (source & 31, true) } else { (lane, false) }
+    if inside {
+        (source & 31, true)
+    } else {
+        (lane, false)
+    }
 }

@@ -70,12 +70,7 @@ impl Warp {
     }
 
     /// Starts over with `lanes` alive; `value` gives the special registers.
-    pub(crate) fn reset(
-        &mut self,
-        code: &Code,
-        lanes: u32,
-        value: impl Fn(Special, usize) -> u64,
-    ) {
+    pub(crate) fn reset(&mut self, code: &Code, lanes: u32, value: impl Fn(Special, usize) -> u64) {
         self.rows.fill([0; LANES]);
         self.predicates.fill(0);
         for &(slot, special) in &code.specials {
@@ -165,7 +160,13 @@ impl Warp {
         let active = self.at(runnable, pc);
         let others = runnable & !active;
         let stop = self.lowest(others, None).unwrap_or(u32::MAX);
-        Some(Group { pc, active, others, stop, rotated: rotate && others != 0 })
+        Some(Group {
+            pc,
+            active,
+            others,
+            stop,
+            rotated: rotate && others != 0,
+        })
     }
 
     /// Lets lanes that wait for lanes of this warp look again.

@@ -44,10 +44,22 @@ pub(crate) struct Format {
     pub exponent: u32,
 }
 
-pub(crate) const F16: Format = Format { fraction: 10, exponent: 5 };
-pub(crate) const BF16: Format = Format { fraction: 7, exponent: 8 };
-pub(crate) const TF32: Format = Format { fraction: 10, exponent: 8 };
-pub(crate) const F32: Format = Format { fraction: 23, exponent: 8 };
+pub(crate) const F16: Format = Format {
+    fraction: 10,
+    exponent: 5,
+};
+pub(crate) const BF16: Format = Format {
+    fraction: 7,
+    exponent: 8,
+};
+pub(crate) const TF32: Format = Format {
+    fraction: 10,
+    exponent: 8,
+};
+pub(crate) const F32: Format = Format {
+    fraction: 23,
+    exponent: 8,
+};
 
 /// Rounds a finite or infinite value to `format`; the bits without sign extension. NaN becomes
 /// all ones below the sign.
@@ -187,13 +199,21 @@ pub(crate) fn zero_sign(sum: f64, a: f64, b: f64, rounding: Rounding) -> f64 {
     if sum != 0.0 || (a == 0.0 && b == 0.0 && a.is_sign_negative() == b.is_sign_negative()) {
         return sum;
     }
-    if rounding == Rounding::Down { -0.0 } else { 0.0 }
+    if rounding == Rounding::Down {
+        -0.0
+    } else {
+        0.0
+    }
 }
 
 /// Flushes a subnormal to zero of its sign.
 #[inline(always)]
 pub(crate) fn flush(v: f32) -> f32 {
-    if v.abs() < f32::MIN_POSITIVE { f32::from_bits(v.to_bits() & 0x8000_0000) } else { v }
+    if v.abs() < f32::MIN_POSITIVE {
+        f32::from_bits(v.to_bits() & 0x8000_0000)
+    } else {
+        v
+    }
 }
 
 /// f64 results in a directed rounding, from the nearest result and the sign of its error.
@@ -232,10 +252,16 @@ mod tests {
     fn rounding_to_f32_agrees_with_the_language() {
         let mut seed = 1u64;
         for _ in 0..200_000 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let exponent = 870 + (seed >> 33) % 300;
             let value = f64::from_bits(exponent << 52 | seed & ((1 << 52) - 1) | seed << 63);
-            assert_eq!(round(value, F32, Rounding::Nearest), (value as f32).to_bits(), "{value:e}");
+            assert_eq!(
+                round(value, F32, Rounding::Nearest),
+                (value as f32).to_bits(),
+                "{value:e}"
+            );
         }
     }
 
@@ -263,7 +289,11 @@ mod tests {
             (-2049.0, Rounding::Up, -2048.0),
         ];
         for (value, rounding, expected) in cases {
-            assert_eq!(f16_to_f32(round(value, F16, rounding) as u16), expected, "{value} {rounding:?}");
+            assert_eq!(
+                f16_to_f32(round(value, F16, rounding) as u16),
+                expected,
+                "{value} {rounding:?}"
+            );
         }
         assert_eq!(round(65520.0, F16, Rounding::Nearest), 0x7c00);
         assert_eq!(round(65520.0, F16, Rounding::Zero), 0x7bff);

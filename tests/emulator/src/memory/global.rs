@@ -144,7 +144,13 @@ impl Allocation {
         strong: bool,
         same: bool,
     ) -> Option<super::Reach> {
-        actor.write(&self.writer[index], &self.reader[index], bytes, strong, same)
+        actor.write(
+            &self.writer[index],
+            &self.reader[index],
+            bytes,
+            strong,
+            same,
+        )
     }
 
     /// Stores the bytes of `value` that `bytes` names.
@@ -169,12 +175,6 @@ impl Allocation {
         match self.words[index].fetch_update(Relaxed, Relaxed, |old| Some(f(old))) {
             Ok(old) | Err(old) => old,
         }
-    }
-
-    fn mark_written(&self, offset: u64, bytes: u64) {
-        self.each_word(offset, bytes, |index, mask| {
-            self.written[index].fetch_or(mask, Relaxed);
-        });
     }
 
     /// Calls `f` with every word of a byte range and the bytes concerned.
@@ -249,7 +249,10 @@ impl GlobalMemory {
     pub(crate) fn new(capacity: u64) -> Self {
         GlobalMemory {
             capacity,
-            state: RwLock::new(State { next: GLOBAL_BASE, ..State::default() }),
+            state: RwLock::new(State {
+                next: GLOBAL_BASE,
+                ..State::default()
+            }),
         }
     }
 
@@ -273,9 +276,14 @@ impl GlobalMemory {
         }
         let mut state = self.lock();
         let free = self.capacity - state.used;
-        let room = bytes.checked_next_multiple_of(ALIGNMENT).filter(|&r| r <= free);
+        let room = bytes
+            .checked_next_multiple_of(ALIGNMENT)
+            .filter(|&r| r <= free);
         let Some(room) = room else {
-            return Err(MemoryError::OutOfMemory { requested: bytes, free });
+            return Err(MemoryError::OutOfMemory {
+                requested: bytes,
+                free,
+            });
         };
         let base = state.next;
         let allocation = Allocation::new(base, bytes, variable.map(str::to_string), constant)
@@ -329,10 +337,10 @@ impl GlobalMemory {
     /// The allocation that holds the whole range.
     pub(crate) fn range(&self, address: u64, bytes: u64) -> Result<Arc<Allocation>, MemoryError> {
         let state = self.look();
-        if let Some((_, a)) = state.live.range(..=address).next_back() {
-            if a.holds(address, bytes) || (bytes == 0 && address - a.base <= a.size) {
-                return Ok(a.clone());
-            }
+        if let Some((_, a)) = state.live.range(..=address).next_back()
+            && (a.holds(address, bytes) || (bytes == 0 && address - a.base <= a.size))
+        {
+            return Ok(a.clone());
         }
         match state.freed.range(..=address).next_back() {
             Some((base, size)) if address - base < *size => Err(MemoryError::Freed { address }),
@@ -368,19 +376,17 @@ impl GlobalMemory {
         Ok(found)
     }
 
-    pub(crate) fn fill(
-        &self,
-        address: u64,
-        pattern: &[u8],
-        count: u64,
-    ) -> Result<(), MemoryError> {
+    pub(crate) fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), MemoryError> {
         let bytes = (pattern.len() as u64)
             .checked_mul(count)
-            .ok_or(MemoryError::OutOfBounds { address, bytes: u64::MAX })?;
+            .ok_or(MemoryError::OutOfBounds {
+                address,
+                bytes: u64::MAX,
+            })?;
         let a = self.range(address, bytes)?;
         let offset = address - a.base;
         // Whole words at a time where the pattern repeats within a word.
-        if matches!(pattern.len(), 1 | 2 | 4) && offset % 4 == 0 {
+        if matches!(pattern.len(), 1 | 2 | 4) && offset.is_multiple_of(4) {
             let mut word = [0; 4];
             for (i, b) in word.iter_mut().enumerate() {
                 *b = pattern[i % pattern.len()];
@@ -422,13 +428,6 @@ impl GlobalMemory {
         Ok(())
     }
 
-    /// Declares a range written without changing it: zero-filled variables.
-    pub(crate) fn mark_written(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
-        let a = self.range(address, bytes)?;
-        a.mark_written(address - a.base, bytes);
-        Ok(())
-    }
-
     /// Notes an access by an operation that is not a kernel.
     pub(crate) fn note(
         &self,
@@ -457,14 +456,17 @@ impl GlobalMemory {
     /// Why a kernel may not access `bytes` at `address`.
     pub(crate) fn explain(&self, address: u64, bytes: u64) -> Box<Trouble> {
         let state = self.look();
-        if let Some((base, size)) = state.freed.range(..=address).next_back() {
-            if address - base < *size {
-                return Trouble::new(
-                    FaultKind::UseAfterFree,
-                    format!("offset {} of a freed allocation of {size} bytes", address - base),
-                )
-                .address(address);
-            }
+        if let Some((base, size)) = state.freed.range(..=address).next_back()
+            && address - base < *size
+        {
+            return Trouble::new(
+                FaultKind::UseAfterFree,
+                format!(
+                    "offset {} of a freed allocation of {size} bytes",
+                    address - base
+                ),
+            )
+            .address(address);
         }
         let before = state.live.range(..=address).next_back().map(|(_, a)| a);
         let after = state.live.range(address..).next().map(|(_, a)| a);
@@ -490,4 +492,3 @@ impl GlobalMemory {
         Trouble::new(FaultKind::OutOfBounds, message).address(address)
     }
 }
-

@@ -5,7 +5,7 @@ mod scratch;
 mod shadow;
 
 pub use global::{AccessKind, AllocationInfo, MemoryError};
-pub(crate) use global::{Allocation, GlobalMemory, Snapshot};
+pub(crate) use global::{GlobalMemory, Snapshot};
 pub(crate) use scratch::{Local, Shared};
 pub(crate) use shadow::{GlobalActor, Reach, SharedActor, launch_number};
 
@@ -23,7 +23,11 @@ pub(crate) const GLOBAL_BASE: u64 = 0x7000_0000_0000;
 /// The bytes of a word that an access of `bytes` (1, 2 or 4) at `address` touches, as a mask.
 #[inline(always)]
 pub(crate) fn byte_mask(address: u64, bytes: u32) -> u8 {
-    if bytes >= 4 { 0xf } else { ((1u8 << bytes) - 1) << (address & 3) }
+    if bytes >= 4 {
+        0xf
+    } else {
+        ((1u8 << bytes) - 1) << (address & 3)
+    }
 }
 
 /// Widens a byte mask to the bits of the word.

@@ -11,16 +11,22 @@ pub(crate) struct ScratchChecks {
     pub races: bool,
 }
 
+/// One word of shared memory and its shadow.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    word: u32,
+    /// Low four bits: bytes that were written. High four: bytes that belong to a variable.
+    state: u8,
+    writer: u64,
+    reader: u64,
+}
+
 /// Shared memory of one block.
 #[derive(Default)]
 pub(crate) struct Shared {
-    words: Vec<u32>,
-    /// Low four bits: bytes that were written. High four: bytes that belong to a variable.
-    state: Vec<u8>,
-    /// `state` as it is when a block starts.
-    fresh: Vec<u8>,
-    writer: Vec<u64>,
-    reader: Vec<u64>,
+    cells: Vec<Cell>,
+    /// The cells as they are when a block starts.
+    fresh: Vec<Cell>,
     /// Variables: start, size, name.
     variables: Vec<(u32, u32, String)>,
     pub checks: Option<ScratchChecks>,
@@ -28,32 +34,37 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Lays out variables as (offset, size, name).
-    pub(crate) fn new(variables: Vec<(u32, u32, String)>, uninitialised: bool, races: bool) -> Self {
-        let end = variables.iter().map(|v| v.0 as usize + v.1 as usize).max().unwrap_or(0);
+    pub(crate) fn new(
+        variables: Vec<(u32, u32, String)>,
+        uninitialised: bool,
+        races: bool,
+    ) -> Self {
+        let end = variables
+            .iter()
+            .map(|v| v.0 as usize + v.1 as usize)
+            .max()
+            .unwrap_or(0);
         let words = end.div_ceil(4);
-        let mut fresh = vec![0; words];
+        let mut fresh = vec![Cell::default(); words];
         for (start, size, _) in &variables {
             for byte in *start..start + size {
-                fresh[byte as usize / 4] |= 0x10 << (byte & 3);
+                fresh[byte as usize / 4].state |= 0x10 << (byte & 3);
             }
         }
         Shared {
-            words: vec![0; words],
-            state: fresh.clone(),
+            cells: fresh.clone(),
             fresh,
-            writer: vec![0; words],
-            reader: vec![0; words],
             variables,
-            checks: Some(ScratchChecks { uninitialised, races }),
+            checks: Some(ScratchChecks {
+                uninitialised,
+                races,
+            }),
         }
     }
 
     /// Forgets everything the last block did.
     pub(crate) fn reset(&mut self) {
-        self.words.fill(0);
-        self.state.copy_from_slice(&self.fresh);
-        self.writer.fill(0);
-        self.reader.fill(0);
+        self.cells.copy_from_slice(&self.fresh);
     }
 
     #[cold]
@@ -64,11 +75,17 @@ impl Shared {
             .filter(|v| u64::from(v.0) <= offset)
             .max_by_key(|v| v.0)
             .map(|(start, size, name)| {
-                format!("offset {} of {name} ({size} bytes)", offset - u64::from(*start))
+                format!(
+                    "offset {} of {name} ({size} bytes)",
+                    offset - u64::from(*start)
+                )
             })
             .unwrap_or_else(|| "no variable".to_string());
-        Trouble::new(FaultKind::OutOfBounds, format!("{bytes} bytes of shared memory at {near}"))
-            .address(offset)
+        Trouble::new(
+            FaultKind::OutOfBounds,
+            format!("{bytes} bytes of shared memory at {near}"),
+        )
+        .address(offset)
     }
 
     #[cold]
@@ -119,14 +136,15 @@ impl Shared {
     ) -> Result<u32, Box<Trouble>> {
         let index = (offset >> 2) as usize;
         let mask = byte_mask(offset, bytes);
-        let Some(&state) = self.state.get(index) else {
+        let Some(cell) = self.cells.get_mut(index) else {
             return Err(self.outside(offset, bytes));
         };
+        let state = cell.state;
         if (state >> 4) & mask != mask {
             return Err(self.outside(offset, bytes));
         }
         if let Some(checks) = self.checks {
-            let writer = self.writer[index];
+            let writer = cell.writer;
             if ThreadMark(writer).is_pending() && writer as u8 & mask != 0 {
                 return Err(Self::not_waited(offset, ThreadMark(writer).thread()));
             }
@@ -134,13 +152,13 @@ impl Shared {
                 return Err(Self::unwritten(offset));
             }
             if checks.races {
-                let reader = &mut self.reader[index];
+                let reader = &mut cell.reader;
                 if let Some(other) = shared_read(actor, writer, reader, mask, strong) {
                     return Err(Self::race(offset, other, true, true));
                 }
             }
         }
-        Ok(self.words[index])
+        Ok(cell.word)
     }
 
     /// Writes the bytes of `value` that the access means; they lie at their place in the word.
@@ -155,23 +173,24 @@ impl Shared {
     ) -> Result<(), Box<Trouble>> {
         let index = (offset >> 2) as usize;
         let mask = byte_mask(offset, bytes);
-        let Some(&state) = self.state.get(index) else {
+        let Some(cell) = self.cells.get_mut(index) else {
             return Err(self.outside(offset, bytes));
         };
+        let state = cell.state;
         if (state >> 4) & mask != mask {
             return Err(self.outside(offset, bytes));
         }
         let bits = bit_mask(mask);
-        let old = self.words[index];
+        let old = cell.word;
         let new = (old & !bits) | (value & bits);
         if let Some(checks) = self.checks {
-            let writer = &mut self.writer[index];
+            let writer = &mut cell.writer;
             if ThreadMark(*writer).is_pending() && *writer as u8 & mask != 0 {
                 return Err(Self::not_waited(offset, ThreadMark(*writer).thread()));
             }
             if checks.races {
                 let same = new == old && state & mask == mask;
-                let reader = self.reader[index];
+                let reader = cell.reader;
                 if let Some((other, wrote)) =
                     shared_write(actor, writer, reader, mask, strong, same)
                 {
@@ -179,8 +198,8 @@ impl Shared {
                 }
             }
         }
-        self.words[index] = new;
-        self.state[index] = state | mask;
+        cell.word = new;
+        cell.state = state | mask;
         Ok(())
     }
 
@@ -193,16 +212,17 @@ impl Shared {
     ) -> Result<(), Box<Trouble>> {
         for at in (offset..offset + u64::from(bytes)).step_by(4) {
             let index = (at >> 2) as usize;
-            if self.state.get(index).is_none_or(|s| s >> 4 != 0xf) {
+            if self.cells.get(index).is_none_or(|c| c.state >> 4 != 0xf) {
                 return Err(self.outside(at, bytes));
             }
             if let Some(checks) = self.checks {
-                let writer = &mut self.writer[index];
+                let cell = &mut self.cells[index];
+                let writer = &mut cell.writer;
                 if ThreadMark(*writer).is_pending() {
                     return Err(Self::not_waited(at, ThreadMark(*writer).thread()));
                 }
                 if checks.races {
-                    let reader = self.reader[index];
+                    let reader = cell.reader;
                     if let Some((other, wrote)) =
                         shared_write(actor, writer, reader, 0xf, false, false)
                     {
@@ -220,9 +240,10 @@ impl Shared {
         for (i, &word) in words.iter().enumerate() {
             // In bounds: `begin_copy` accepted the same range.
             let index = (offset >> 2) as usize + i;
-            self.words[index] = word;
-            self.state[index] |= 0xf;
-            self.writer[index] = ThreadMark::new(actor, false, 0xf).0;
+            let cell = &mut self.cells[index];
+            cell.word = word;
+            cell.state |= 0xf;
+            cell.writer = ThreadMark::new(actor, false, 0xf).0;
         }
     }
 }
@@ -240,7 +261,12 @@ impl Local {
     pub(crate) fn new(threads: usize, bytes: u32, uninitialised: bool) -> Self {
         let per_thread = bytes.div_ceil(4);
         let words = threads * per_thread as usize;
-        Local { per_thread, words: vec![0; words], written: vec![0; words], uninitialised }
+        Local {
+            per_thread,
+            words: vec![0; words],
+            written: vec![0; words],
+            uninitialised,
+        }
     }
 
     pub(crate) fn reset(&mut self) {

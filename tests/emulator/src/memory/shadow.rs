@@ -110,12 +110,16 @@ impl GlobalActor<'_> {
         if !self.check_launches || self.launch.follows(old.launch()) {
             return None;
         }
-        Some(Reach::Launch { launch: old.launch(), wrote })
+        Some(Reach::Launch {
+            launch: old.launch(),
+            wrote,
+        })
     }
 
     #[inline]
     fn knows(&self, old: Mark) -> bool {
-        self.clocks.is_some_and(|c| c.knows(self.block, old.block(), old.clock()))
+        self.clocks
+            .is_some_and(|c| c.knows(self.block, old.block(), old.clock()))
     }
 
     #[inline]
@@ -178,10 +182,11 @@ impl GlobalActor<'_> {
                 writer.store((old.0 | mine.0) & !(STRONG & !(old.0 & mine.0)), Relaxed);
             }
         }
-        if old.0 != 0 && !same {
-            if let Some(found) = self.conflict(old, strong, bytes, true) {
-                return Some(found);
-            }
+        if old.0 != 0
+            && !same
+            && let Some(found) = self.conflict(old, strong, bytes, true)
+        {
+            return Some(found);
         }
         let read = Mark(reader.load(Relaxed));
         if read.0 == 0 || same {
@@ -193,7 +198,10 @@ impl GlobalActor<'_> {
             && read.who() == mine.who()
             && self.check_blocks
         {
-            return Some(Reach::Block { block: u32::MAX, wrote: false });
+            return Some(Reach::Block {
+                block: u32::MAX,
+                wrote: false,
+            });
         }
         self.conflict(read, strong, bytes, false)
     }
@@ -251,14 +259,16 @@ impl ThreadMark {
         let warp = thread as usize / 32;
         let known = actor.clocks[warp];
         // Lanes of one warp are ordered only by a warp barrier, which advances its clock.
-        if warp == actor.thread as usize / 32 { clock < known } else { clock <= known }
+        if warp == actor.thread as usize / 32 {
+            clock < known
+        } else {
+            clock <= known
+        }
     }
 
     #[inline(always)]
     fn conflicts(self, actor: &SharedActor, strong: bool, bytes: u8) -> bool {
-        self.0 as u8 & 0xf & bytes != 0
-            && !(strong && self.0 & STRONG != 0)
-            && !self.before(actor)
+        self.0 as u8 & 0xf & bytes != 0 && !(strong && self.0 & STRONG != 0) && !self.before(actor)
     }
 }
 

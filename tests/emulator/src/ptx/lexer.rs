@@ -41,7 +41,14 @@ impl Token<'_> {
 
 /// Splits `text`; the last token is always [`Token::End`].
 pub(crate) fn tokenize(text: &str) -> Result<Vec<(Token<'_>, Position)>, PtxError> {
-    Lexer { text, bytes: text.as_bytes(), at: 0, line: 1, line_start: 0 }.run()
+    Lexer {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        line: 1,
+        line_start: 0,
+    }
+    .run()
 }
 
 struct Lexer<'a> {
@@ -62,7 +69,10 @@ fn continues_word(b: u8) -> bool {
 
 impl<'a> Lexer<'a> {
     fn position(&self) -> Position {
-        Position { line: self.line, column: (self.at - self.line_start) as u32 + 1 }
+        Position {
+            line: self.line,
+            column: (self.at - self.line_start) as u32 + 1,
+        }
     }
 
     fn peek(&self, ahead: usize) -> u8 {
@@ -218,7 +228,10 @@ impl<'a> Lexer<'a> {
             lower.parse()
         };
         value.map(Token::Int).map_err(|_| {
-            PtxError::at(position, format!("'{text}' is not an integer of at most 64 bits"))
+            PtxError::at(
+                position,
+                format!("'{text}' is not an integer of at most 64 bits"),
+            )
         })
     }
 }

@@ -31,7 +31,10 @@ pub struct PtxError {
 
 impl PtxError {
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
-        PtxError { position, message: message.into() }
+        PtxError {
+            position,
+            message: message.into(),
+        }
     }
 }
 
@@ -84,14 +87,30 @@ pub(crate) struct Type {
 }
 
 impl Type {
-    pub(crate) const PRED: Type = Type { kind: Kind::Pred, bits: 1 };
-    pub(crate) const B32: Type = Type { kind: Kind::Bits, bits: 32 };
-    pub(crate) const U32: Type = Type { kind: Kind::Unsigned, bits: 32 };
-    pub(crate) const B64: Type = Type { kind: Kind::Bits, bits: 64 };
-    pub(crate) const F16: Type = Type { kind: Kind::Float, bits: 16 };
-    pub(crate) const BF16: Type = Type { kind: Kind::BFloat, bits: 16 };
-    pub(crate) const F32: Type = Type { kind: Kind::Float, bits: 32 };
-    pub(crate) const F64: Type = Type { kind: Kind::Float, bits: 64 };
+    pub(crate) const B32: Type = Type {
+        kind: Kind::Bits,
+        bits: 32,
+    };
+    pub(crate) const U32: Type = Type {
+        kind: Kind::Unsigned,
+        bits: 32,
+    };
+    pub(crate) const F16: Type = Type {
+        kind: Kind::Float,
+        bits: 16,
+    };
+    pub(crate) const BF16: Type = Type {
+        kind: Kind::BFloat,
+        bits: 16,
+    };
+    pub(crate) const F32: Type = Type {
+        kind: Kind::Float,
+        bits: 32,
+    };
+    pub(crate) const F64: Type = Type {
+        kind: Kind::Float,
+        bits: 64,
+    };
 
     pub(crate) fn from_name(name: &str) -> Option<Type> {
         let t = |kind, bits| Some(Type { kind, bits });
@@ -256,13 +275,22 @@ pub(crate) struct Location {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Statement<'a> {
     /// `.reg .type name` or `.reg .type name<count>`.
-    Register { name: &'a str, ty: Type, count: Option<u32>, position: Position },
+    Register {
+        name: &'a str,
+        ty: Type,
+        count: Option<u32>,
+        position: Position,
+    },
     Variable(Variable<'a>),
     Label(&'a str, Position),
     Instruction(Instruction<'a>),
     Location(Location),
     /// `label: .branchtargets a, b;`
-    BranchTargets { label: &'a str, targets: Vec<&'a str>, position: Position },
+    BranchTargets {
+        label: &'a str,
+        targets: Vec<&'a str>,
+        position: Position,
+    },
     Open,
     Close,
 }

@@ -58,7 +58,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expect(&mut self, mark: char) -> Result<(), PtxError> {
-        if self.eat(mark) { Ok(()) } else { Err(self.expected(&format!("'{mark}'"))) }
+        if self.eat(mark) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("'{mark}'")))
+        }
     }
 
     fn word(&mut self, what: &str) -> Result<&'a str, PtxError> {
@@ -95,7 +99,11 @@ impl<'a> Parser<'a> {
     fn signed(&mut self, what: &str) -> Result<i64, PtxError> {
         let negative = self.eat('-');
         let value = self.int(what)? as i64;
-        Ok(if negative { value.wrapping_neg() } else { value })
+        Ok(if negative {
+            value.wrapping_neg()
+        } else {
+            value
+        })
     }
 
     fn source(mut self) -> Result<Source<'a>, PtxError> {
@@ -307,11 +315,21 @@ impl<'a> Parser<'a> {
         let element = u64::from(ty.bytes()) * u64::from(width);
         let mut size = element;
         while self.eat('[') {
-            let count = if self.peek() == Token::Mark(']') { 0 } else { self.int("a size")? };
+            let count = if self.peek() == Token::Mark(']') {
+                0
+            } else {
+                self.int("a size")?
+            };
             self.expect(']')?;
-            size = size.checked_mul(count).filter(|&s| s <= 1 << 40).ok_or_else(|| {
-                PtxError::at(position, format!("variable '{name}' is larger than 2^40 bytes"))
-            })?;
+            size = size
+                .checked_mul(count)
+                .filter(|&s| s <= 1 << 40)
+                .ok_or_else(|| {
+                    PtxError::at(
+                        position,
+                        format!("variable '{name}' is larger than 2^40 bytes"),
+                    )
+                })?;
         }
         Ok(Variable {
             name,
@@ -398,8 +416,11 @@ impl<'a> Parser<'a> {
             Vec::new()
         };
         let name = self.word("a function name")?;
-        let parameters =
-            if self.peek() == Token::Mark('(') { self.parameters()? } else { Vec::new() };
+        let parameters = if self.peek() == Token::Mark('(') {
+            self.parameters()?
+        } else {
+            Vec::new()
+        };
         let mut function = Function {
             name,
             entry,
@@ -549,7 +570,12 @@ impl<'a> Parser<'a> {
                     } else {
                         None
                     };
-                    statements.push(Statement::Register { name, ty, count, position });
+                    statements.push(Statement::Register {
+                        name,
+                        ty,
+                        count,
+                        position,
+                    });
                     if !self.eat(',') {
                         break;
                     }
@@ -563,9 +589,9 @@ impl<'a> Parser<'a> {
             }
             "pragma" => self.skip_to_semicolon(),
             _ => match Space::from_name(directive) {
-                Some(space) => {
-                    self.variables(space, false, &mut |v| statements.push(Statement::Variable(v)))
-                }
+                Some(space) => self.variables(space, false, &mut |v| {
+                    statements.push(Statement::Variable(v))
+                }),
                 None => Err(PtxError::at(
                     position,
                     format!("directive '.{directive}' is not supported in a function"),
@@ -578,7 +604,11 @@ impl<'a> Parser<'a> {
         let file = self.small("a file number")?;
         let line = self.small("a line")?;
         self.small("a column")?;
-        let mut location = Location { file, line, inlined_at: None };
+        let mut location = Location {
+            file,
+            line,
+            inlined_at: None,
+        };
         while self.eat(',') {
             match self.word("'function_name' or 'inlined_at'")? {
                 "function_name" => {
@@ -605,7 +635,10 @@ impl<'a> Parser<'a> {
     fn instruction(&mut self) -> Result<Instruction<'a>, PtxError> {
         let guard = if self.eat('@') {
             let negated = self.eat('!');
-            Some(Guard { name: self.word("a predicate")?, negated })
+            Some(Guard {
+                name: self.word("a predicate")?,
+                negated,
+            })
         } else {
             None
         };
@@ -628,7 +661,13 @@ impl<'a> Parser<'a> {
                 return Err(self.expected("',' or ';'"));
             }
         }
-        Ok(Instruction { guard, opcode, modifiers, operands, position })
+        Ok(Instruction {
+            guard,
+            opcode,
+            modifiers,
+            operands,
+            position,
+        })
     }
 
     fn operand(&mut self) -> Result<Operand<'a>, PtxError> {

@@ -28,8 +28,11 @@ for source in *.cu; do
     for architecture in $architectures; do
         file="$out/$name.compute_$architecture.ptx"
         "$NVCC" -ptx -lineinfo -std=c++17 -arch="compute_$architecture" -o "$file.tmp" "$source"
-        # .file directives name files by the path they had on the machine that compiled: keep the last part only.
-        sed -E 's|^([[:space:]]*\.file[[:space:]]+[0-9]+[[:space:]]+)"([^"]*/)?([^"/]*)".*$|\1"\3"|' "$file.tmp" >"$file"
+        # .file directives name files by the path they had on the machine that compiled: keep the last part, and mark
+        # the toolkit's headers as such.
+        sed -E -e 's|^([[:space:]]*\.file[[:space:]]+[0-9]+[[:space:]]+)"[^"]*/include/([^"/]*/)*([^"/]*)".*$|\1"cuda/include/\3"|' \
+            -e '/"cuda\/include\//!s|^([[:space:]]*\.file[[:space:]]+[0-9]+[[:space:]]+)"([^"]*/)?([^"/]*)".*$|\1"\3"|' \
+            "$file.tmp" >"$file"
         rm "$file.tmp"
         if grep -n '"/' "$file"; then
             echo "build.sh: $file still names an absolute path" >&2

@@ -40,7 +40,7 @@ extern "C" __global__ void null_pointer_corrected(const int* x, int* y) {
 }
 
 extern "C" __global__ void atomic_beyond(int* y, unsigned n) {
-    atomicAdd(y + threadIdx.x, 1);  // FAULT atomic_beyond
+    asm volatile("red.global.add.s32 [%0], 1;" ::"l"(y + threadIdx.x) : "memory");  // FAULT atomic_beyond
 }
 
 extern "C" __global__ void atomic_beyond_corrected(int* y, unsigned n) {
@@ -164,7 +164,7 @@ extern "C" __global__ void shared_race_in_loop_corrected(const int* x, int* y) {
 // All threads of a block write one word of shared memory, different values.
 extern "C" __global__ void shared_write_race(int* y) {
     __shared__ int last;
-    *(volatile int*)&last = threadIdx.x;  // FAULT shared_write_race
+    last = threadIdx.x;  // FAULT shared_write_race
     __syncthreads();
     y[threadIdx.x] = last;
 }
@@ -265,16 +265,16 @@ extern "C" __global__ void two_barriers_corrected(int* y) {
     }
 }
 
-// A shuffle names lanes that never arrive.
-extern "C" __global__ void absent_lanes(int* y) {
-    int v = threadIdx.x;
-    if (threadIdx.x < 16) v = __shfl_xor_sync(0xffffffffu, v, 1);  // FAULT absent_lanes
+// A shuffle that does not name all the lanes that execute it.
+extern "C" __global__ void unnamed_lanes(int* y) {
+    int v;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, 0xffff;" : "=r"(v) : "r"(threadIdx.x));  // FAULT unnamed_lanes
     y[threadIdx.x] = v;
 }
 
-extern "C" __global__ void absent_lanes_corrected(int* y) {
-    int v = threadIdx.x;
-    if (threadIdx.x < 16) v = __shfl_xor_sync(0x0000ffffu, v, 1);
+extern "C" __global__ void unnamed_lanes_corrected(int* y) {
+    int v;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, 0xffffffff;" : "=r"(v) : "r"(threadIdx.x));
     y[threadIdx.x] = v;
 }
 

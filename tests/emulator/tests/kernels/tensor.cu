@@ -2,7 +2,6 @@
 // One warp per 16 x 8 tile of C; m a multiple of 16, n of 8, k of 16.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <mma.h>
 
 __device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
@@ -83,21 +82,6 @@ extern "C" __global__ void product_f16_transposed(const unsigned short* a, const
         __syncwarp();
     }
     store(c, d, n);
-}
-
-// The same through the wmma interface: 16 x 16 tiles, A [m, k] and B [k, n] row-major, C f32.
-extern "C" __global__ void product_wmma(const __half* a, const __half* b, float* c, int m, int n, int k) {
-    using namespace nvcuda::wmma;
-    fragment<matrix_a, 16, 16, 16, __half, row_major> fa;
-    fragment<matrix_b, 16, 16, 16, __half, row_major> fb;
-    fragment<accumulator, 16, 16, 16, float> d;
-    fill_fragment(d, 0.0f);
-    for (int base = 0; base < k; base += 16) {
-        load_matrix_sync(fa, a + blockIdx.y * 16 * k + base, k);
-        load_matrix_sync(fb, b + base * n + blockIdx.x * 16, n);
-        mma_sync(d, fa, fb, d);
-    }
-    store_matrix_sync(c + blockIdx.y * 16 * n + blockIdx.x * 16, d, n, mem_row_major);
 }
 
 #if __CUDA_ARCH__ >= 800
