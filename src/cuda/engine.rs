@@ -6,12 +6,14 @@ use super::buffers::Shape;
 use super::error::CudaError;
 use super::session::{Batch, DeviceModel};
 use crate::engine::{Control, EngineError, Images, Item, Launches, LevelImages, Path, Request};
-use crate::model::{Hyperparameters, Weights};
+use crate::model::{Hyperparameters, Plan, Weights};
 
 /// A model ready on CUDA devices.
 #[derive(Debug)]
 pub(crate) struct CudaEngine {
     hyper: Hyperparameters,
+    plan: Plan,
+    weight_bytes: usize,
     models: Vec<Mutex<DeviceModel>>,
     description: String,
 }
@@ -44,6 +46,8 @@ impl CudaEngine {
             .collect();
         Ok(Self {
             hyper: weights.hyper.clone(),
+            plan: Plan::new(&weights.hyper, &weights.layers),
+            weight_bytes: models.first().map_or(0, DeviceModel::weight_bytes),
             models: models.into_iter().map(Mutex::new).collect(),
             description: names.join(", "),
         })
@@ -51,6 +55,23 @@ impl CudaEngine {
 
     pub fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    /// Bytes of weights on each device.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// Bytes of buffers, on all devices, of cached generation of `batch` images.
+    pub fn cache_bytes(&self, (height, width): (usize, usize), batch: usize) -> usize {
+        let shape = Shape {
+            height,
+            width,
+            batch,
+            whole: false,
+            params: false,
+        };
+        super::buffers::bytes(&self.plan, &self.hyper, &shape)
     }
 
     pub fn generate(

@@ -142,6 +142,12 @@ impl<'a> Source<'a> {
 }
 
 impl PackedStep {
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        let pixel = self.pixel.as_ref().map_or(0, CudaSlice::num_bytes);
+        self.wide.num_bytes() + pixel + self.bias.num_bytes()
+    }
+
     pub fn new(
         device: &Device,
         weights: &Weights,
@@ -171,6 +177,11 @@ impl PackedStep {
 }
 
 impl PackedOutput {
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        self.weights.num_bytes() + self.bias.num_bytes()
+    }
+
     pub fn new(
         device: &Device,
         weights: &Weights,

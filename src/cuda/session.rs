@@ -62,6 +62,12 @@ impl DeviceModel {
         })
     }
 
+    /// Bytes of weights on the device.
+    pub fn weight_bytes(&self) -> usize {
+        let steps = self.steps.iter().flatten().map(PackedStep::bytes);
+        steps.sum::<usize>() + self.output.bytes()
+    }
+
     /// Samples a batch; returns its values.
     pub fn generate(
         &mut self,
