@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cpu::CpuEngine;
+use crate::cuda::{CudaEngine, CudaError};
 use crate::distribution::{Mixture, round_to_grid};
 use crate::model::{Hyperparameters, HyperparametersError, Weights};
 
@@ -60,6 +61,16 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// How a GPU is told what to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Launches {
+    /// A row at a time, as a captured graph.
+    #[default]
+    Graph,
+    /// Kernel by kernel, for comparison.
+    Stream,
+}
+
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
@@ -72,6 +83,8 @@ pub struct EngineOptions {
     /// Instruction set of the CPU's inner loops; the best one when `None`, or what the variable
     /// `FASTPIX_CPU_FEATURES` names.
     pub cpu_features: Option<crate::cpu::isa::Isa>,
+    /// How a GPU is told what to run.
+    pub launches: Launches,
 }
 
 /// What can go wrong when an engine is made or used.
@@ -115,6 +128,9 @@ pub enum EngineError {
     /// The instruction set asked for is unknown or not here.
     #[error(transparent)]
     Isa(#[from] crate::cpu::isa::IsaError),
+    /// A CUDA device cannot be used, or failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// Stopped by [`Control::cancel`].
     #[error("cancelled")]
     Cancelled,
@@ -220,11 +236,17 @@ impl Control<'_> {
     }
 }
 
+#[derive(Debug)]
+enum Backend {
+    Cpu(Box<CpuEngine>),
+    Cuda(Box<CudaEngine>),
+}
+
 /// A model ready on a device.
 #[derive(Debug)]
 pub struct Engine {
     hyper: Hyperparameters,
-    cpu: CpuEngine,
+    backend: Backend,
 }
 
 impl Engine {
@@ -233,15 +255,33 @@ impl Engine {
     /// # Errors
     /// When the device does not exist or cannot be used.
     pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, EngineError> {
-        if let DeviceChoice::Cuda(_) = options.device {
-            return Err(EngineError::DeviceUnavailable {
-                device: "cuda".into(),
-                reason: "this build has no CUDA backend yet; use --device cpu".into(),
-            });
-        }
+        let cuda = match &options.device {
+            DeviceChoice::Cpu => None,
+            DeviceChoice::Cuda(ordinals) => Some(ordinals.clone()),
+            DeviceChoice::Auto => {
+                let usable = options.precision == Precision::F32 && crate::cuda::devices().is_ok();
+                usable.then(|| vec![0])
+            }
+        };
+        let backend = match cuda {
+            None => Backend::Cpu(Box::new(CpuEngine::new(weights, options)?)),
+            Some(_) if options.precision != Precision::F32 => {
+                return Err(EngineError::DeviceUnavailable {
+                    device: "cuda".into(),
+                    reason: format!(
+                        "precision: expected f32, found {}; use --device cpu",
+                        options.precision
+                    ),
+                });
+            }
+            Some(ordinals) => {
+                let cuda = CudaEngine::new(weights, &ordinals, options.launches)?;
+                Backend::Cuda(Box::new(cuda))
+            }
+        };
         Ok(Self {
             hyper: weights.hyper.clone(),
-            cpu: CpuEngine::new(weights, options)?,
+            backend,
         })
     }
 
@@ -250,20 +290,29 @@ impl Engine {
         &self.hyper
     }
 
-    /// The device in words, for messages: `cpu (2 threads, avx512)`.
+    /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
     pub fn device(&self) -> String {
-        self.cpu.describe()
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.describe(),
+            Backend::Cuda(cuda) => cuda.describe(),
+        }
     }
 
     /// Bytes of weights as the products read them.
     pub fn weight_bytes(&self) -> usize {
-        self.cpu.weight_bytes()
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.weight_bytes(),
+            Backend::Cuda(cuda) => cuda.weight_bytes(),
+        }
     }
 
     /// Bytes of caches, partial sums and scratch that cached generation of `batch` images of this
     /// (height, width) needs beside the weights and the images; grows with the width only.
     pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
-        self.cpu.cache_bytes(size, batch)
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.cache_bytes(size, batch),
+            Backend::Cuda(cuda) => cuda.cache_bytes(size, batch),
+        }
     }
 
     /// Samples a batch of images; those with given rows are completed.
@@ -276,21 +325,30 @@ impl Engine {
         control: &Control<'_>,
     ) -> Result<Images, EngineError> {
         self.check(request)?;
-        self.cpu.generate(request, control)
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.generate(request, control),
+            Backend::Cuda(cuda) => cuda.generate(request, control),
+        }
     }
 
     /// Samples as [`Engine::generate`] does, and says where the time went; asking costs two looks
     /// at the clock per pixel.
     ///
     /// # Errors
-    /// As [`Engine::generate`].
+    /// As [`Engine::generate`]; on a GPU, whose phases the host cannot tell apart.
     pub fn generate_timed(
         &self,
         request: &Request,
         control: &Control<'_>,
     ) -> Result<(Images, PhaseTimes), EngineError> {
         self.check(request)?;
-        self.cpu.generate_timed(request, control)
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.generate_timed(request, control),
+            Backend::Cuda(_) => Err(EngineError::DeviceUnavailable {
+                device: self.device(),
+                reason: "times per phase are taken on the CPU only; use --device cpu".into(),
+            }),
+        }
     }
 
     /// Mixture parameters of given images: shape (N, H, W, `params_per_pixel`), row-major.
@@ -305,6 +363,43 @@ impl Engine {
         path: Path,
         control: &Control<'_>,
     ) -> Result<Vec<f32>, EngineError> {
+        self.check_images(images, classes)?;
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
+            Backend::Cuda(cuda) => Ok(cuda.evaluate(images, classes, path, control)?.0),
+        }
+    }
+
+    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the
+    /// mixture parameters it follows from.
+    ///
+    /// # Errors
+    /// As [`Engine::params`].
+    pub fn score(
+        &self,
+        images: &LevelImages,
+        classes: &[usize],
+        path: Path,
+        control: &Control<'_>,
+    ) -> Result<(Vec<f64>, Vec<f32>), EngineError> {
+        match &self.backend {
+            Backend::Cpu(_) => {
+                let params = self.params(images, classes, path, control)?;
+                Ok((bits_per_dim(&self.hyper, images, &params), params))
+            }
+            Backend::Cuda(cuda) => {
+                self.check_images(images, classes)?;
+                let (params, nats) = cuda.evaluate(images, classes, path, control)?;
+                let [_, height, width, channels] = images.shape;
+                let of_image = nats.chunks(height * width);
+                let bits =
+                    of_image.map(|nats| to_bits(nats.iter().sum(), height * width * channels));
+                Ok((bits.collect(), params))
+            }
+        }
+    }
+
+    fn check_images(&self, images: &LevelImages, classes: &[usize]) -> Result<(), EngineError> {
         let [count, height, width, channels] = images.shape;
         self.check_size((height, width))?;
         if channels != self.hyper.channels {
@@ -328,23 +423,7 @@ impl Engine {
         for index in 0..count {
             self.check_class(class_of(index))?;
         }
-        self.cpu.params(images, classes, path, control)
-    }
-
-    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the
-    /// mixture parameters it follows from.
-    ///
-    /// # Errors
-    /// As [`Engine::params`].
-    pub fn score(
-        &self,
-        images: &LevelImages,
-        classes: &[usize],
-        path: Path,
-        control: &Control<'_>,
-    ) -> Result<(Vec<f64>, Vec<f32>), EngineError> {
-        let params = self.params(images, classes, path, control)?;
-        Ok((bits_per_dim(&self.hyper, images, &params), params))
+        Ok(())
     }
 
     fn check_size(&self, (height, width): (usize, usize)) -> Result<(), EngineError> {
@@ -415,7 +494,6 @@ pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32
         nr_mix: hyper.nr_mix,
         channels,
     };
-    let dims = (height * width * channels) as f64;
     (0..count)
         .map(|image| {
             let pixels = image * height * width..(image + 1) * height * width;
@@ -426,7 +504,12 @@ pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32
                     mixture.log_likelihood(params, &images.levels[pixel * channels..][..channels])
                 })
                 .sum();
-            -nats / (dims * std::f64::consts::LN_2)
+            to_bits(nats, height * width * channels)
         })
         .collect()
+}
+
+/// Bits per dimension of an image of so many dimensions from its log-likelihood in nats.
+fn to_bits(nats: f64, dims: usize) -> f64 {
+    -nats / (dims as f64 * std::f64::consts::LN_2)
 }

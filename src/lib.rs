@@ -44,6 +44,7 @@
 
 pub mod checkpoint;
 pub mod cpu;
+pub mod cuda;
 pub mod distribution;
 mod engine;
 pub mod images;
@@ -53,6 +54,6 @@ mod npy_header;
 pub mod whole_file;
 
 pub use engine::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LevelImages, Path,
-    PhaseTimes, Precision, Request, bits_per_dim,
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, Launches, LevelImages,
+    Path, PhaseTimes, Precision, Request, bits_per_dim,
 };

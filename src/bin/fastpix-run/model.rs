@@ -23,7 +23,7 @@ pub struct ModelArguments {
 /// Where and in which precision it runs.
 #[derive(Debug, Args)]
 pub struct DeviceArguments {
-    /// Where to run: auto, cpu, cuda or cuda:I.
+    /// Where to run: auto, cpu, cuda, cuda:I or, the batch split between them, cuda:I,J.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads; all cores by default.
@@ -36,6 +36,27 @@ pub struct DeviceArguments {
     /// avx512, avx512bf16 or amx.
     #[arg(long, value_name = "NAME", value_parser = Isa::from_name)]
     pub cpu_features: Option<Isa>,
+    /// How a GPU is told what to run: a captured graph per row, or kernel by kernel.
+    #[arg(long, value_enum, default_value_t = Launch::Graph)]
+    pub launch: Launch,
+}
+
+/// The launch modes by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Launch {
+    /// A captured graph per row.
+    Graph,
+    /// Kernel by kernel.
+    Stream,
+}
+
+impl From<Launch> for fastpix::Launches {
+    fn from(launch: Launch) -> Self {
+        match launch {
+            Launch::Graph => Self::Graph,
+            Launch::Stream => Self::Stream,
+        }
+    }
 }
 
 /// The precisions by name.
@@ -52,6 +73,19 @@ impl From<Precision> for fastpix::Precision {
         match precision {
             Precision::F32 => Self::F32,
             Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+impl DeviceArguments {
+    /// What they ask of an engine.
+    pub fn options(&self) -> EngineOptions {
+        EngineOptions {
+            device: self.device.clone(),
+            threads: self.threads.map(usize::from),
+            precision: self.precision.into(),
+            cpu_features: self.cpu_features,
+            launches: self.launch.into(),
         }
     }
 }
@@ -83,11 +117,5 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
 /// Loads the model and prepares it on the device.
 pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine> {
     let weights = load(&model.model, model.raw_weights)?.into_weights()?;
-    let options = EngineOptions {
-        device: device.device.clone(),
-        threads: device.threads.map(usize::from),
-        precision: device.precision.into(),
-        cpu_features: device.cpu_features,
-    };
-    Ok(Engine::new(&weights, &options)?)
+    Ok(Engine::new(&weights, &device.options())?)
 }

@@ -91,8 +91,7 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         &weights,
         &EngineOptions {
             device: DeviceChoice::Cpu,
-            threads: arguments.device.threads.map(usize::from),
-            precision: arguments.device.precision.into(),
+            ..arguments.device.options()
         },
     )?;
     drop(weights);

@@ -1,0 +1,102 @@
+//! What can go wrong on the way to a GPU.
+
+use cudarc::driver::DriverError;
+
+/// A CUDA device cannot be used, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    /// There is no driver library.
+    #[error(
+        "cuda: no NVIDIA driver was found (libcuda); install one of version 525 or later, or use \
+         --device cpu"
+    )]
+    NoDriver,
+    /// The driver does not know CUDA 12.0.
+    #[error(
+        "cuda: the driver supports CUDA {}.{}, expected 12.0 or later; update it to version 525 \
+         or later, or use --device cpu",
+        .found / 1000, .found % 1000 / 10
+    )]
+    OldDriver {
+        /// As the driver reports it: 1000 times the major plus 10 times the minor version.
+        found: i32,
+    },
+    /// The driver finds no device, or not the one asked for.
+    #[error("cuda: expected device {expected}, found {count} device(s); use --device cpu")]
+    NoDevice {
+        /// The ordinal asked for.
+        expected: usize,
+        /// Devices there are.
+        count: usize,
+    },
+    /// The device is older than the kernels.
+    #[error(
+        "cuda: device {device} has compute capability {}.{}, expected 7.5 or higher; use --device \
+         cpu",
+        .found.0, .found.1
+    )]
+    OldDevice {
+        /// Its ordinal.
+        device: usize,
+        /// Its compute capability.
+        found: (i32, i32),
+    },
+    /// The buffers of a batch do not fit.
+    #[error(
+        "cuda: device {device} is out of memory: {needed} bytes are needed and {free} are free; \
+         {}",
+        match .largest { 0 => "not even one image fits".to_owned(), n => format!("the largest batch that fits is {n}") }
+    )]
+    OutOfMemory {
+        /// Its ordinal.
+        device: usize,
+        /// Bytes that the model or the batch needs.
+        needed: usize,
+        /// Bytes that are free.
+        free: usize,
+        /// Images that would fit.
+        largest: usize,
+    },
+    /// The driver rejected a kernel's PTX.
+    #[error(
+        "cuda: the driver rejected the kernels in {module} for compute_{architecture} ({source})"
+    )]
+    Rejected {
+        /// The module's name.
+        module: &'static str,
+        /// What it was compiled for.
+        architecture: u32,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// Something is beyond what the kernels can do.
+    #[error("cuda: {what}: expected {expected}, found {found}; use --device cpu")]
+    Unsupported {
+        /// Which quantity.
+        what: &'static str,
+        /// What the kernels can do.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
+    /// Any other failure of a call.
+    #[error("cuda: {context} failed ({source})")]
+    Driver {
+        /// What was being done.
+        context: &'static str,
+        /// What the driver said.
+        source: DriverError,
+    },
+}
+
+/// Says what was being done when a call failed.
+pub(super) trait Context<T> {
+    /// Adds it.
+    fn context(self, context: &'static str) -> Result<T, CudaError>;
+}
+
+impl<T> Context<T> for Result<T, DriverError> {
+    fn context(self, context: &'static str) -> Result<T, CudaError> {
+        self.map_err(|source| CudaError::Driver { context, source })
+    }
+}

@@ -1,0 +1,17 @@
+//! The CUDA backend: the hand-written kernels of `kernels/`, launched over buffers that stay on
+//! the device. It walks the same plan as the CPU backend.
+
+pub mod arguments;
+mod buffers;
+mod device;
+mod engine;
+mod error;
+mod launches;
+mod modules;
+mod packed;
+mod session;
+
+pub use device::{DeviceInfo, devices};
+pub(crate) use engine::CudaEngine;
+pub use error::CudaError;
+pub use modules::{MODULES, Module};

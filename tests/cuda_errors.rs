@@ -1,0 +1,142 @@
+//! What a user is told when CUDA cannot be used. The driver is set up once per process, so each
+//! test runs its case in a process of its own: this executable again.
+
+mod reference;
+
+use std::process::Command;
+
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Request};
+use reference::{oracle, weights};
+
+const CHILD: &str = "FASTPIX_TEST_CHILD";
+const MARK: &str = "answer: ";
+
+/// What `case` says in a process where the emulator (if any) has these settings.
+fn answer(test: &str, emulator: bool, settings: &[(&str, &str)], case: fn() -> String) -> String {
+    if std::env::var(CHILD).is_ok_and(|child| child == test) {
+        if emulator {
+            cuda_emulator::install().unwrap();
+        }
+        println!("{MARK}{}", case());
+        std::process::exit(0);
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, test);
+    for (name, value) in settings {
+        child.env(format!("CUDA_EMULATOR_{name}"), value);
+    }
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let answer = text.lines().find_map(|line| line.split_once(MARK));
+    let (_, answer) = answer.unwrap_or_else(|| panic!("no answer: {text}\n{errors}"));
+    answer.to_owned()
+}
+
+fn engine(device: DeviceChoice) -> Result<Engine, fastpix::EngineError> {
+    let options = EngineOptions {
+        device,
+        threads: Some(1),
+        ..EngineOptions::default()
+    };
+    Engine::new(&weights(&oracle("tiny/weights_ema.npz")), &options)
+}
+
+fn first_cuda_device() -> String {
+    match engine(DeviceChoice::Cuda(vec![0])) {
+        Ok(engine) => engine.device(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn automatic_device() -> String {
+    engine(DeviceChoice::Auto).unwrap().device()
+}
+
+#[test]
+fn a_machine_without_devices_is_told_to_use_the_cpu() {
+    let name = "a_machine_without_devices_is_told_to_use_the_cpu";
+    let text = answer(name, true, &[("DEVICES", "0")], first_cuda_device);
+    assert_eq!(
+        text,
+        "cuda: expected device 0, found 0 device(s); use --device cpu"
+    );
+}
+
+#[test]
+fn a_device_number_that_does_not_exist_is_named() {
+    let name = "a_device_number_that_does_not_exist_is_named";
+    let text = answer(name, true, &[("DEVICES", "2")], || {
+        engine(DeviceChoice::Cuda(vec![2])).unwrap_err().to_string()
+    });
+    assert!(text.contains("expected device 2, found 2"), "{text}");
+}
+
+#[test]
+fn an_old_driver_is_told_which_version_is_needed() {
+    let name = "an_old_driver_is_told_which_version_is_needed";
+    let text = answer(name, true, &[("DRIVER_VERSION", "11.4")], first_cuda_device);
+    assert!(text.contains("CUDA 11.4, expected 12.0"), "{text}");
+}
+
+#[test]
+fn an_old_device_is_told_which_capability_is_needed() {
+    let name = "an_old_device_is_told_which_capability_is_needed";
+    let text = answer(name, true, &[("CC", "7.0")], first_cuda_device);
+    assert!(text.contains("7.0, expected 7.5"), "{text}");
+}
+
+#[test]
+fn auto_takes_the_cpu_where_cuda_cannot_be_used() {
+    let name = "auto_takes_the_cpu_where_cuda_cannot_be_used";
+    let text = answer(name, true, &[("DEVICES", "0")], automatic_device);
+    assert!(text.starts_with("cpu (1 thread"), "{text}");
+}
+
+#[test]
+fn auto_takes_the_device_where_there_is_one() {
+    let name = "auto_takes_the_device_where_there_is_one";
+    let text = answer(
+        name,
+        true,
+        &[("NAME", "Test"), ("CC", "8.0")],
+        automatic_device,
+    );
+    assert_eq!(text, "cuda:0 (Test, 8.0)");
+}
+
+#[test]
+fn a_machine_without_a_driver_is_told_so() {
+    let name = "a_machine_without_a_driver_is_told_so";
+    let text = answer(name, false, &[], first_cuda_device);
+    if text.starts_with("cuda:0 (") {
+        println!("skipped: this machine has a driver and a GPU");
+        return;
+    }
+    assert!(
+        text.starts_with("cuda: no NVIDIA driver was found"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_batch_too_large_for_the_device_is_told_which_one_fits() {
+    let name = "a_batch_too_large_for_the_device_is_told_which_one_fits";
+    let text = answer(name, true, &[("MEMORY", "6M")], || {
+        let engine = engine(DeviceChoice::Cuda(vec![0])).unwrap();
+        let request = |count| Request {
+            size: (4, 256),
+            items: vec![Item::default(); count],
+            seed: 1,
+            temperature: 1.0,
+            continuous: false,
+            path: fastpix::Path::Cached,
+        };
+        let result = engine.generate(&request(4000), &Control::default());
+        result.unwrap_err().to_string()
+    });
+    assert!(text.contains("cuda: device 0 is out of memory"), "{text}");
+    assert!(text.contains("the largest batch that fits is "), "{text}");
+}
