@@ -16,8 +16,8 @@ pub(super) enum Lap {
     Sampling,
 }
 
-/// Adds up the time of each kind of lap. One thread writes; the others wait for it at every barrier, so its
-/// time is theirs.
+/// Adds up the time of each kind of lap. One thread writes; all meet at barriers, so its time is
+/// theirs.
 #[derive(Debug, Default)]
 pub(super) struct PhaseClock([AtomicU64; 3]);
 

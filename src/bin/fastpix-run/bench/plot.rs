@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
+use plotters::coord::combinators::LogCoord;
 use plotters::prelude::*;
 use plotters::style::register_font;
 
@@ -92,6 +93,9 @@ fn png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A chart of logarithmic axes.
+type LogChart<'a, B> = ChartContext<'a, B, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
+
 type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 fn charts<B: DrawingBackend>(root: &DrawingArea<B, Shift>, report: &Report) -> Drawn<B> {
@@ -119,14 +123,7 @@ fn speedups<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &Report) ->
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(batches.log_scale().base(2.0), speedups.log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc("batch size")
-        .y_desc("naive time / cached time")
-        .label_style((FONT, 13))
-        .x_label_formatter(&|x| number(*x))
-        .y_label_formatter(&|y| number(*y))
-        .draw()?;
+    axes(&mut chart, "batch size", "naive time / cached time")?;
     let series = [
         (
             format!("fastpix, {}, {}", report.device, report.precision),
@@ -145,13 +142,7 @@ fn speedups<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &Report) ->
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font((FONT, 13))
-        .background_style(WHITE.mix(0.8))
-        .border_style(GUIDE)
-        .draw()
+    key(&mut chart)
 }
 
 fn times<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &Report) -> Drawn<B> {
@@ -172,14 +163,7 @@ fn times<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &Report) -> Dr
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(pixels.clone().log_scale().base(2.0), seconds.log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc("pixels per image")
-        .y_desc("seconds per image")
-        .label_style((FONT, 13))
-        .x_label_formatter(&|x| number(*x))
-        .y_label_formatter(&|y| number(*y))
-        .draw()?;
+    axes(&mut chart, "pixels per image", "seconds per image")?;
     if let Some(&(first, time, _)) = points.first() {
         let guide = [pixels.start, pixels.end].map(|at| (at, time * at / first));
         chart
@@ -200,6 +184,22 @@ fn times<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &Report) -> Dr
     chart.draw_series(points.iter().map(|(pixels, seconds, name)| {
         EmptyElement::at((*pixels, *seconds)) + Text::new(name.clone(), (8, 6), (FONT, 13))
     }))?;
+    key(&mut chart)
+}
+
+fn axes<B: DrawingBackend>(chart: &mut LogChart<'_, B>, x: &str, y: &str) -> Drawn<B> {
+    chart
+        .configure_mesh()
+        .x_desc(x)
+        .y_desc(y)
+        .label_style((FONT, 13))
+        .x_label_formatter(&|x| number(*x))
+        .y_label_formatter(&|y| number(*y))
+        .draw()
+}
+
+/// Says which line is what.
+fn key<'a, B: DrawingBackend + 'a>(chart: &mut LogChart<'a, B>) -> Drawn<B> {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)

@@ -161,7 +161,7 @@ impl Report {
         writeln!(
             text,
             "{}: nr_resnet {}, {} filters, {} mixtures, {height}x{width}: {:.2} GFLOP per image, \
-             {:.0} % of them in the row phase",
+             {:.0} % of it in the row phase",
             self.model,
             hyper.nr_resnet,
             hyper.nr_filters,
@@ -171,10 +171,10 @@ impl Report {
         )?;
         writeln!(
             text,
-            "measured in this run: peak {:.1} GFLOP/s on {} of the cores; one core reads {:.1} GB/s \
+            "measured in this run: peak {:.1} GFLOP/s on {}; one core reads {:.1} GB/s \
              from L2, {:.1} from L3, {:.1} from memory",
             machine.peak_gflops,
-            machine.cores,
+            cores(machine.cores),
             machine.read_gbytes_per_second.l2,
             machine.read_gbytes_per_second.l3,
             machine.read_gbytes_per_second.memory
@@ -236,11 +236,11 @@ impl Report {
         writeln!(
             text,
             "\nbatch {}: a pixel needs {:.3} MB of weights on average (all levels: {:.3} MB), which \
-             {} cores together read at {:.1} GB/s:",
+             {} can read at {:.1} GB/s:",
             row.batch,
             self.weight_bytes_per_pixel / 1e6,
             machine.weight_bytes as f64 / 1e6,
-            machine.cores,
+            cores(machine.cores),
             machine.weights_read_gbytes_per_second
         )?;
         writeln!(
@@ -279,4 +279,11 @@ impl Report {
 
 fn percent(fraction: f64) -> f64 {
     100.0 * fraction
+}
+
+fn cores(count: usize) -> String {
+    match count {
+        1 => "1 core".to_owned(),
+        _ => format!("{count} cores together"),
+    }
 }
