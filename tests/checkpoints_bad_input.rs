@@ -280,7 +280,7 @@ fn tables_with_wrong_checksums_are_refused_with_the_offset() {
 fn tables_that_lie_within_their_checksums_are_refused() {
     let named = tensorflow::named(&tensors(&smallest(None), 2), None);
     let entries = tensorflow::v1_entries(&named, 1);
-    let broken = |change: &dyn Fn(&mut Vec<(Vec<u8>, Vec<u8>)>)| {
+    let broken = |change: &dyn Fn(&mut tensorflow::Entries)| {
         let mut entries = entries.clone();
         change(&mut entries);
         tensorflow::table(&entries, 4096, false)
@@ -412,7 +412,7 @@ fn pickles_that_do_more_than_list_tensors_are_refused() {
 
 #[test]
 fn a_port_with_a_missing_or_foreign_layer_is_told_by_its_own_names() {
-    let named = pytorch::model(&smallest(None), Norm::WeightNorm, "module.");
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "module.");
     let load = |named: &[pytorch::Named]| {
         error(
             "m.pth",

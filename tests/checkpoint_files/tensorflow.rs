@@ -5,7 +5,7 @@ use fastpix::checkpoint::Tensors;
 /// LevelDB's masked crc32c, by its definition.
 pub fn masked(bytes: &[u8]) -> u32 {
     let crc = crc32c::crc32c(bytes);
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 pub fn varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -15,6 +15,9 @@ pub fn varint(bytes: &mut Vec<u8>, mut value: u64) {
     }
     bytes.push(value as u8);
 }
+
+/// Keys and values in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A block of entries with prefix compression and a restart point every sixteen.
 pub fn block(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
