@@ -103,6 +103,17 @@ fn foreign_and_empty_files_are_refused_by_their_beginning() {
 }
 
 #[test]
+fn an_index_without_its_files_is_refused() {
+    let named = tensorflow::named(&tensors(&smallest(None), 2), None);
+    let files = tensorflow::v2(&named, 1, 1, false);
+    assert_error(
+        "model.index",
+        &files[0].1,
+        &["expected a model that is one file"],
+    );
+}
+
+#[test]
 fn wrong_metadata_is_named() {
     let model = checkpoint(&smallest(None), 1);
     let bytes = saved(&model, "safetensors");
