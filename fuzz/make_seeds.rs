@@ -30,13 +30,13 @@ fn main() {
     seed("tensorflow_v2", "model", &[&length[..], index, data].concat());
 
     for (name, norm) in [
-        ("weight_norm", Norm::WeightNorm),
+        ("weight_norm", Norm::GainAndDirection),
         ("parametrized", Norm::Parametrized),
         ("folded", Norm::Folded),
     ] {
         let named = pytorch::model(&hyper, norm, "module.");
         seed("pytorch", name, &pytorch::zip(&pytorch::state_dict(&named, false), &named));
     }
-    let named = pytorch::model(&hyper, Norm::WeightNorm, "");
+    let named = pytorch::model(&hyper, Norm::GainAndDirection, "");
     seed("pytorch", "legacy", &pytorch::legacy(&pytorch::state_dict(&named, true), &named));
 }

@@ -40,9 +40,6 @@ fn assert_model_error(change: impl Fn(&mut Tensors), parts: &[&str]) {
     }
 }
 
-/// Keys and values of a table.
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
-
 #[test]
 fn a_missing_tensor_is_named_with_its_shape() {
     assert_model_error(
@@ -103,6 +100,17 @@ fn foreign_and_empty_files_are_refused_by_their_beginning() {
     assert_error("a.bin", b"", &["an empty file"]);
     assert_error("a.bin", b"hello\nworld", &["begins with `hello"]);
     assert_error("a.bin", b"\x89PNG\r\n\x1a\n", &["begins with bytes [89"]);
+}
+
+#[test]
+fn an_index_without_its_files_is_refused() {
+    let named = tensorflow::named(&tensors(&smallest(None), 2), None);
+    let files = tensorflow::v2(&named, 1, 1, false);
+    assert_error(
+        "model.index",
+        &files[0].1,
+        &["expected a model that is one file"],
+    );
 }
 
 #[test]
@@ -283,7 +291,7 @@ fn tables_with_wrong_checksums_are_refused_with_the_offset() {
 fn tables_that_lie_within_their_checksums_are_refused() {
     let named = tensorflow::named(&tensors(&smallest(None), 2), None);
     let entries = tensorflow::v1_entries(&named, 1);
-    let broken = |change: &dyn Fn(&mut Entries)| {
+    let broken = |change: &dyn Fn(&mut tensorflow::Entries)| {
         let mut entries = entries.clone();
         change(&mut entries);
         tensorflow::table(&entries, 4096, false)
@@ -415,7 +423,7 @@ fn pickles_that_do_more_than_list_tensors_are_refused() {
 
 #[test]
 fn a_port_with_a_missing_or_foreign_layer_is_told_by_its_own_names() {
-    let named = pytorch::model(&smallest(None), Norm::Separate, "module.");
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "module.");
     let load = |named: &[pytorch::Named]| {
         error(
             "m.pth",

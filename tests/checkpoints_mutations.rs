@@ -269,7 +269,7 @@ fn damaged_v2_bundles_give_one_error() {
 
 #[test]
 fn damaged_pytorch_archives_give_one_error() {
-    let named = pytorch::model(&smallest(None), Norm::Separate, "");
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "");
     let bytes = pytorch::zip(&pytorch::state_dict(&named, false), &named);
     let expected = open("model.pth", &bytes, &String::new).unwrap().tensors;
     assault("model.pth", &bytes, 2000, Some(&expected));
@@ -277,7 +277,7 @@ fn damaged_pytorch_archives_give_one_error() {
 
 #[test]
 fn damaged_legacy_pytorch_files_give_one_error() {
-    let named = pytorch::model(&smallest(None), Norm::Separate, "");
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "");
     let bytes = pytorch::legacy(&pytorch::state_dict(&named, true), &named);
     assault("model.pt", &bytes, 2000, None);
 }
@@ -308,4 +308,13 @@ fn damaged_files_of_the_original_give_one_error() {
             }
         }
     }
+}
+
+#[test]
+fn the_counter_sees_what_is_held() {
+    let before = HELD.get();
+    PEAK.set(before);
+    drop(std::hint::black_box(vec![1u8; 8 << 20]));
+    assert!(PEAK.get() - before >= 8 << 20);
+    assert!(HELD.get() - before < 1 << 20);
 }

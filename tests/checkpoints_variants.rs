@@ -284,7 +284,7 @@ fn assert_folds(
         named.iter().find(|(found, ..)| *found == name).unwrap()
     };
     let (v, g) = match norm {
-        Norm::Separate => (find("weight_v"), Some(find("weight_g"))),
+        Norm::GainAndDirection => (find("weight_v"), Some(find("weight_g"))),
         Norm::Parametrized => (
             find("parametrizations.weight.original1"),
             Some(find("parametrizations.weight.original0")),
@@ -323,7 +323,7 @@ fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
         channels: 3,
         ..smallest(None)
     };
-    for norm in [Norm::Separate, Norm::Parametrized, Norm::Folded] {
+    for norm in [Norm::GainAndDirection, Norm::Parametrized, Norm::Folded] {
         let plain = pytorch::model(&hyper, norm, "");
         for prefix in ["", "module.", "module._orig_mod."] {
             let named = pytorch::model(&hyper, norm, prefix);
@@ -368,7 +368,7 @@ fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
 #[test]
 fn a_ports_names_are_understood_in_safetensors_too() {
     let hyper = smallest(None);
-    let named = pytorch::model(&hyper, Norm::Separate, "module.");
+    let named = pytorch::model(&hyper, Norm::GainAndDirection, "module.");
     let mut header = Vec::new();
     let mut data = Vec::new();
     for (name, shape, _, values) in &named {
@@ -394,7 +394,7 @@ fn transposed_pytorch_tensors_are_read_by_their_strides() {
         nr_filters: 3,
         ..smallest(None)
     };
-    let plain = pytorch::model(&hyper, Norm::Separate, "");
+    let plain = pytorch::model(&hyper, Norm::GainAndDirection, "");
     let expected = load(
         "a.pth",
         &pytorch::zip(&pytorch::state_dict(&plain, false), &plain),

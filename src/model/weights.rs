@@ -225,6 +225,10 @@ fn fold_layer(
         check_finite(&name, &tensor.values)?;
         Ok(Some(tensor.values))
     };
+    let folded = match layer.kind {
+        LayerKind::Class => None,
+        _ => find("W", &shape)?,
+    };
     let mut need = |suffix: &str, expected: &[usize]| {
         find(suffix, expected)?.ok_or_else(|| WeightsError::Missing {
             name: format!("{}/{suffix}", layer.name),
@@ -238,15 +242,9 @@ fn fold_layer(
         });
     }
     let bias = need("b", &[layer.cout])?;
-    if let Some(weight) = find("W", &shape)? {
+    if let Some(weight) = folded {
         return Ok(FoldedLayer { weight, bias });
     }
-    let mut need = |suffix: &str, expected: &[usize]| {
-        find(suffix, expected)?.ok_or_else(|| WeightsError::Missing {
-            name: format!("{}/{suffix}", layer.name),
-            expected: expected.to_vec(),
-        })
-    };
     let mut weight = need("V", &shape)?;
     let g = need("g", &[layer.cout])?;
     // The output channel is the last axis, except for deconvolutions: `[fh, fw, cout, cin]`.

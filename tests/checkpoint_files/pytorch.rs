@@ -95,7 +95,7 @@ pub fn legacy(object: &[u8], tensors: &[Named]) -> Vec<u8> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Norm {
     /// `weight_g` and `weight_v`.
-    Separate,
+    GainAndDirection,
     /// `parametrizations.weight.original0` and `original1`.
     Parametrized,
     /// `weight`.
@@ -164,7 +164,7 @@ pub fn model(hyper: &Hyperparameters, norm: Norm, prefix: &str) -> Vec<Named> {
         let mut g = vec![1; shape.len()];
         g[0] = shape[0];
         match norm {
-            Norm::Separate => {
+            Norm::GainAndDirection => {
                 add("weight_g", g);
                 add("weight_v", shape);
             }

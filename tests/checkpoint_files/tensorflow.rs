@@ -16,6 +16,9 @@ pub fn varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
+/// Keys and values in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A block of entries with prefix compression and a restart point every sixteen.
 pub fn block(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -94,9 +94,11 @@ pub(super) fn from_bytes<'a>(
 ) -> Result<(Format, Box<dyn Source + 'a>), CheckpointError> {
     let table = Table::open(path, bytes)?;
     if is_bundle(&table)? {
-        // The index can be listed and checked, but its values lie in other files.
-        let source = V2Files::open(&path.with_extension(""), &table)?;
-        return Ok((Format::TensorFlowV2, Box::new(source)));
+        return Err(CheckpointError::Unrecognised {
+            path: path.to_owned(),
+            expected: "a model that is one file".into(),
+            found: "the index of a TensorFlow V2 checkpoint, whose values lie in others".into(),
+        });
     }
     let source = V1File::new(path, vec![table])?;
     Ok((Format::TensorFlowV1, Box::new(source)))

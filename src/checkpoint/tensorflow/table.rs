@@ -37,9 +37,6 @@ const KEYS_FLOOR: usize = 1 << 20;
 /// Hides that the bytes of a checksum may themselves be checksummed.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// Receives a key and its value; returns whether to go on.
-type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, CheckpointError> + 'a;
-
 /// LevelDB's masked crc32c.
 pub(crate) fn masked_crc32c(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
@@ -61,6 +58,9 @@ struct Handle {
     offset: usize,
     size: usize,
 }
+
+/// Takes a key and its value, and says whether to go on.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, CheckpointError> + 'a;
 
 /// An opened table.
 pub(crate) struct Table<'a> {
@@ -422,11 +422,9 @@ mod tests {
     fn crc32c_of_the_standard_check_string() {
         // The check value of CRC-32C (RFC 3720, "123456789").
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
-        // LevelDB's masking, by its definition.
-        assert_eq!(
-            mask(0xe306_9283),
-            0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8)
-        );
+        // LevelDB's unmasking: subtract the constant, then rotate back.
+        let rotated = masked_crc32c(b"123456789").wrapping_sub(0xa282_ead8);
+        assert_eq!(rotated.rotate_left(15), 0xe306_9283);
     }
 
     #[test]

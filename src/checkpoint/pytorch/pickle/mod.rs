@@ -1,13 +1,15 @@
 //! Reads the pickles in PyTorch files. Nothing is run: the few constructors that tensors need are
 //! known by name, and any other is an error that names it.
 
+mod construct;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::super::CheckpointError;
-use super::super::error::shown;
-use super::super::source::ElementType;
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::error::shown;
+use crate::checkpoint::source::ElementType;
 
 /// Values on the stack: Python's pickler never has more than a thousand pending items per level.
 const DEEPEST_STACK: usize = 1 << 16;
@@ -485,216 +487,6 @@ impl<'a> Machine<'a> {
         }
         Err(self.fail("a dict and pairs to put into it", "something else"))
     }
-
-    /// Opcodes that name or call constructors.
-    fn construct(&mut self, code: u8) -> Step<()> {
-        match code {
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                let callable = self.find(module, name)?;
-                self.push(Value::Callable(callable))
-            }
-            0x93 => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                let (Value::Text(module), Value::Text(name)) = (module, name) else {
-                    return Err(self.fail("the name of a constructor", "something else"));
-                };
-                let callable = self.find(&module, &name)?;
-                self.push(Value::Callable(callable))
-            }
-            b'Q' => {
-                let id = self.pop()?;
-                let storage = self.storage(&id).ok_or_else(|| {
-                    self.fail(
-                        "a reference to a storage (type, key, location, size)",
-                        "something else",
-                    )
-                })?;
-                self.pickle.storages.push(storage);
-                self.push(Value::Storage(self.pickle.storages.len() - 1))
-            }
-            b'R' => {
-                let (arguments, callable) = (self.pop()?, self.pop()?);
-                let Value::Callable(callable) = callable else {
-                    return Err(self.fail("a constructor to call", "something else"));
-                };
-                self.call(&callable, &arguments)
-            }
-            // State set on an object. An ordered dict has some (`_metadata`); nothing needs it.
-            b'b' => {
-                self.pop()?;
-                match self.stack.last() {
-                    Some(Value::Object(_)) => Ok(()),
-                    _ => Err(self.fail("an object to set state on", "something else")),
-                }
-            }
-            other => Err(self.fail(
-                "an opcode that tensors need",
-                &format!("opcode {other:#04x}"),
-            )),
-        }
-    }
-
-    /// The allow-list.
-    fn find(&self, module: &str, name: &str) -> Step<Callable> {
-        let callable = match (module, name) {
-            ("collections", "OrderedDict") => Some(Callable::OrderedDict),
-            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => {
-                Some(Callable::RebuildTensor)
-            }
-            ("torch._utils", "_rebuild_parameter") => Some(Callable::RebuildParameter),
-            ("torch", "Size") => Some(Callable::Size),
-            ("torch" | "torch.cuda" | "torch.storage", storage) => {
-                storage.strip_suffix("Storage").and_then(|kind| {
-                    let element = match kind {
-                        "Float" => ElementType::F32,
-                        "Half" => ElementType::F16,
-                        "BFloat16" => ElementType::Bf16,
-                        "Double" => ElementType::F64,
-                        "Long" => ElementType::Other("int64".into()),
-                        "Int" => ElementType::Other("int32".into()),
-                        "Short" => ElementType::Other("int16".into()),
-                        "Char" => ElementType::Other("int8".into()),
-                        "Byte" => ElementType::Other("uint8".into()),
-                        "Bool" => ElementType::Other("bool".into()),
-                        _ => return None,
-                    };
-                    Some(Callable::Storage(element))
-                })
-            }
-            _ => None,
-        };
-        callable.ok_or_else(|| {
-            self.fail(
-                "only the constructors of tensors (save `model.state_dict()`)",
-                &format!("{module}.{name}"),
-            )
-        })
-    }
-
-    /// Understands a persistent id: `("storage", class, key, location, count[, view])`.
-    fn storage(&self, id: &Value) -> Option<Storage> {
-        let items = self.pickle.items(id)?;
-        let (tag, rest) = items.split_first()?;
-        let [
-            Value::Callable(Callable::Storage(element)),
-            Value::Text(key),
-            _,
-            Value::Int(count),
-            view @ ..,
-        ] = rest
-        else {
-            return None;
-        };
-        if !matches!(tag, Value::Text(tag) if &**tag == "storage") {
-            return None;
-        }
-        let view_offset = match view {
-            [] | [Value::None] => 0,
-            [view] => match self.pickle.items(view)? {
-                [_, Value::Int(offset), Value::Int(_)] => usize::try_from(*offset).ok()?,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        Some(Storage {
-            key: key.clone(),
-            element: element.clone(),
-            count: usize::try_from(*count).ok()?,
-            view_offset,
-        })
-    }
-
-    fn call(&mut self, callable: &Callable, arguments: &Value) -> Step<()> {
-        match callable {
-            Callable::RebuildTensor => {
-                let view = self.tensor(arguments).ok_or_else(|| {
-                    self.fail(
-                        "a tensor's storage, offset, shape and strides",
-                        "something else",
-                    )
-                })?;
-                self.charge(view.shape.len())?;
-                self.pickle.tensors.push(view);
-                self.push(Value::Tensor(self.pickle.tensors.len() - 1))
-            }
-            Callable::RebuildParameter => {
-                match self.pickle.items(arguments).and_then(<[_]>::first) {
-                    Some(Value::Tensor(tensor)) => self.push(Value::Tensor(*tensor)),
-                    _ => Err(self.fail("a parameter's tensor", "something else")),
-                }
-            }
-            Callable::Size => match self.pickle.items(arguments) {
-                Some([Value::Object(items)]) => self.push(Value::Object(*items)),
-                _ => Err(self.fail("a shape", "something else")),
-            },
-            Callable::OrderedDict => {
-                // Each pair takes bytes of its own, unless a list is used again and again.
-                self.charge(self.pair_count(arguments))?;
-                let pairs = self.pairs(arguments).ok_or_else(|| {
-                    self.fail("no arguments, or a list of pairs", "something else")
-                })?;
-                self.push_object(Object::Dict(pairs))
-            }
-            Callable::Storage(_) => Err(self.fail("a reference to a storage", "a new storage")),
-        }
-    }
-
-    fn tensor(&self, arguments: &Value) -> Option<TensorView> {
-        let [
-            Value::Storage(storage),
-            Value::Int(offset),
-            shape,
-            strides,
-            ..,
-        ] = self.pickle.items(arguments)?
-        else {
-            return None;
-        };
-        let sides = |value: &Value| {
-            // No tensor has more axes; PyTorch itself stops at 64.
-            let items = self.pickle.items(value).filter(|items| items.len() <= 64)?;
-            items
-                .iter()
-                .map(|item| match item {
-                    Value::Int(side) => usize::try_from(*side).ok(),
-                    _ => None,
-                })
-                .collect::<Option<Vec<_>>>()
-        };
-        let (shape, strides) = (sides(shape)?, sides(strides)?);
-        (shape.len() == strides.len()).then_some(TensorView {
-            storage: *storage,
-            offset: usize::try_from(*offset).ok()?,
-            shape,
-            strides,
-        })
-    }
-
-    /// Pairs from `()` or `([[key, value], ...],)`.
-    fn pairs(&self, arguments: &Value) -> Option<Vec<(Value, Value)>> {
-        match self.pickle.items(arguments)? {
-            [] => Some(Vec::new()),
-            [list] => self
-                .pickle
-                .items(list)?
-                .iter()
-                .map(|pair| match self.pickle.items(pair)? {
-                    [key, value] => Some((key.clone(), value.clone())),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
-        }
-    }
-
-    /// How many pairs [`Self::pairs`] would copy.
-    fn pair_count(&self, arguments: &Value) -> usize {
-        match self.pickle.items(arguments) {
-            Some([list]) => self.pickle.items(list).map_or(0, <[_]>::len),
-            _ => 0,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -724,8 +516,7 @@ mod tests {
         for _ in 0..10_000 {
             bytes.extend(b"h\x00h\x01R0");
         }
-        let text = error(&bytes);
-        assert!(text.contains("justifies"), "{text}");
+        assert!(error(&bytes).contains("justifies"));
     }
 
     #[test]
