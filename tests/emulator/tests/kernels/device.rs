@@ -152,6 +152,22 @@ impl Device {
         });
     }
 
+    /// Fails with the first ten values for which `holds` does not.
+    pub fn all<T: std::fmt::Debug>(&self, what: &str, values: &[T], holds: impl Fn(&T) -> bool) {
+        let faults: Vec<String> = (values.iter().enumerate())
+            .filter(|(_, v)| !holds(v))
+            .map(|(i, v)| format!("[{i}] {v:?}"))
+            .collect();
+        assert!(
+            faults.is_empty(),
+            "{}: {what}: {} of {} are wrong: {}",
+            self.label,
+            faults.len(),
+            values.len(),
+            faults[..faults.len().min(10)].join("; ")
+        );
+    }
+
     fn each_pair<T: std::fmt::Debug>(
         &self,
         what: &str,
@@ -160,18 +176,10 @@ impl Device {
         agree: impl Fn(&T, &T) -> bool,
     ) {
         assert_eq!(found.len(), expected.len(), "{}: {what}", self.label);
-        let faults: Vec<String> = (found.iter().zip(expected).enumerate())
-            .filter(|(_, (a, b))| !agree(a, b))
-            .map(|(i, (a, b))| format!("[{i}] {a:?}, expected {b:?}"))
-            .collect();
-        assert!(
-            faults.is_empty(),
-            "{}: {what}: {} of {} differ: {}",
-            self.label,
-            faults.len(),
-            found.len(),
-            faults[..faults.len().min(10)].join("; ")
-        );
+        let pairs: Vec<(&T, &T)> = found.iter().zip(expected).collect();
+        self.all(&format!("{what} (found, expected)"), &pairs, |(a, b)| {
+            agree(a, b)
+        });
     }
 }
 

@@ -1,11 +1,13 @@
 //! The kernel corpus against plain Rust, at every architecture that its PTX is committed for.
 
+mod arithmetic;
 mod async_copy;
 mod atomics;
 mod calls;
 mod device;
 mod divergence;
 mod grid_barrier;
+mod order;
 mod product;
 mod reduction;
 mod saxpy;
