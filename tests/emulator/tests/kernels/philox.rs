@@ -66,7 +66,7 @@ fn variates() {
         uniform.push(u);
         logistic.push(q.ln() - (-q).ln_1p());
         // The argument of the cosine as the kernel rounds it.
-        let angle = f64::from(6.2831853f32 * w as f32);
+        let angle = f64::from(std::f32::consts::TAU * w as f32);
         normal.push((-2.0 * p.ln()).sqrt() * angle.cos());
     }
     each("philox", |d| {
