@@ -1,10 +1,10 @@
 //! A program started with `LD_LIBRARY_PATH` set to a prepared folder finds the emulator as its driver.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Drives the plain interface by the names that the C header gives its functions.
-const PROGRAM: &str = r#"
+/// Drives the plain interface by the names that the C header gives its functions: what both programs begin with.
+const PRELUDE: &str = r#"
 #include <stdio.h>
 #include <string.h>
 #include <dlfcn.h>
@@ -12,9 +12,13 @@ typedef int R; typedef unsigned long long P;
 #define LOAD(name, ...) R (*name)(__VA_ARGS__) = (R (*)(__VA_ARGS__))dlsym(lib, #name); if (!name) { printf("missing " #name "\n"); return 2; }
 #define OK(call) { R r = call; if (r) { printf(#call " = %d\n", r); return 1; } }
 #define FAILS(code, call) { R r = call; if (r != code) { printf(#call " = %d, expected %d\n", r, code); return 1; } }
-int main(void) {
+int main(int count, char** arguments) {
     void* lib = dlopen("libcuda.so.1", RTLD_NOW);
     if (!lib) { printf("%s\n", dlerror()); return 2; }
+"#;
+
+/// Errors and memory.
+const PLAIN: &str = r#"
     LOAD(cuInit, unsigned) LOAD(cuDriverGetVersion, int*) LOAD(cuDeviceGet, int*, int) LOAD(cuCtxCreate_v2, void**, unsigned, int)
     LOAD(cuCtxDestroy_v2, void*) LOAD(cuMemAlloc_v2, P*, size_t) LOAD(cuMemFree_v2, P) LOAD(cuMemcpyHtoD_v2, P, const void*, size_t)
     LOAD(cuMemcpyDtoH_v2, void*, P, size_t) LOAD(cuMemsetD32_v2, P, unsigned, size_t) LOAD(cuGetErrorName, R, const char**)
@@ -54,8 +58,37 @@ int main(void) {
 }
 "#;
 
+/// Launches a kernel of the PTX file that it is given, then exits without ending its context or freeing its memory.
+const LAUNCHES: &str = r#"
+    LOAD(cuInit, unsigned) LOAD(cuDevicePrimaryCtxRetain, void**, int) LOAD(cuCtxSetCurrent, void*) LOAD(cuMemAlloc_v2, P*, size_t)
+    LOAD(cuMemcpyHtoD_v2, P, const void*, size_t) LOAD(cuMemcpyDtoH_v2, void*, P, size_t) LOAD(cuModuleLoad, void**, const char*)
+    LOAD(cuModuleGetFunction, void**, void*, const char*)
+    LOAD(cuLaunchKernel, void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**)
+    void *context, *module, *saxpy; P x, y; float factor = 2, v[3] = {1, 2, 3}; unsigned n = 3;
+    OK(cuInit(0));
+    OK(cuDevicePrimaryCtxRetain(&context, 0));
+    OK(cuCtxSetCurrent(context));
+    FAILS(301, cuModuleLoad(&module, "no such file"));
+    OK(cuModuleLoad(&module, arguments[1]));
+    FAILS(500, cuModuleGetFunction(&saxpy, module, "no such kernel"));
+    OK(cuModuleGetFunction(&saxpy, module, "saxpy"));
+    OK(cuMemAlloc_v2(&x, 12));
+    OK(cuMemAlloc_v2(&y, 12));
+    OK(cuMemcpyHtoD_v2(x, v, 12));
+    OK(cuMemcpyHtoD_v2(y, v, 12));
+    void* parameters[] = {&factor, &x, &y, &n};
+    OK(cuLaunchKernel(saxpy, 1, 1, 1, 32, 1, 1, 0, NULL, parameters, NULL));
+    OK(cuLaunchKernel(saxpy, 1, 1, 1, 32, 1, 1, 0, NULL, parameters, NULL));
+    OK(cuMemcpyDtoH_v2(v, y, 12));
+    printf("%g %g %g\n", v[0], v[1], v[2]);
+    return 0;
+}
+"#;
+
 fn run(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let ptx = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels/ptx/saxpy.compute_75.ptx");
     let output = Command::new(program)
+        .arg(ptx)
         .env("LD_LIBRARY_PATH", folder)
         .envs(settings.iter().copied())
         .output()
@@ -67,25 +100,33 @@ fn run(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> (Option<i32>
     )
 }
 
-#[test]
-fn a_c_program_runs_on_the_emulator() {
+/// The program compiled in a folder that has the emulator's links; none without a compiler.
+fn compiled(folder: &Path, body: &str) -> Option<PathBuf> {
     if Command::new("gcc").arg("--version").output().is_err() {
         eprintln!("skipped: there is no gcc to compile the C program with");
-        return;
+        return None;
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    cuda_emulator::link_into(folder.path()).expect("links");
-    cuda_emulator::link_into(folder.path()).expect("links that exist already are kept");
-    let (source, program) = (folder.path().join("plain.c"), folder.path().join("plain"));
-    std::fs::write(&source, PROGRAM).expect("a source file");
-    let compiled = Command::new("gcc")
+    cuda_emulator::link_into(folder).expect("links");
+    let (source, program) = (folder.join("program.c"), folder.join("program"));
+    std::fs::write(&source, [PRELUDE, body].concat()).expect("a source file");
+    let status = Command::new("gcc")
         .args(["-o"])
         .arg(&program)
         .arg(&source)
         .arg("-ldl")
         .status()
         .expect("gcc starts");
-    assert!(compiled.success());
+    assert!(status.success());
+    Some(program)
+}
+
+#[test]
+fn a_c_program_runs_on_the_emulator() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(program) = compiled(folder.path(), PLAIN) else {
+        return;
+    };
+    cuda_emulator::link_into(folder.path()).expect("links that exist already are kept");
 
     let (code, text) = run(
         &program,
@@ -105,4 +146,28 @@ fn a_c_program_runs_on_the_emulator() {
         text.contains("CUDA_EMULATOR_MEMORY=lots: expected a number of bytes"),
         "{text}"
     );
+}
+
+#[test]
+fn counters_and_leaks_are_told_at_exit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(program) = compiled(folder.path(), LAUNCHES) else {
+        return;
+    };
+    let file = folder.path().join("counters.json");
+    let path = file.to_str().expect("a path in UTF-8");
+    let (code, text) = run(&program, folder.path(), &[("CUDA_EMULATOR_COUNTERS", path)]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("5 10 15"), "{text}");
+    assert!(
+        text.contains("2 allocations of 24 bytes in all live at exit"),
+        "{text}"
+    );
+    let written = std::fs::read_to_string(&file).expect("the file of counters");
+    let counters: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+    let saxpy = &counters["devices"][0]["kernels"]["saxpy"];
+    assert_eq!(saxpy["launches"], 2, "{written}");
+    // Two loads and one store of four bytes by three threads, twice.
+    assert_eq!(saxpy["global_load_bytes"], 48, "{written}");
+    assert_eq!(saxpy["global_store_bytes"], 24, "{written}");
 }
