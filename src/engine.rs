@@ -82,6 +82,9 @@ pub struct EngineOptions {
     pub precision: Precision,
     /// How a GPU is told what to run.
     pub launches: Launches,
+    /// Instruction set of the CPU's inner loops; the best one when `None`, or what the variable
+    /// `FASTPIX_CPU_FEATURES` names.
+    pub cpu_features: Option<crate::cpu::isa::Isa>,
 }
 
 /// What can go wrong when an engine is made or used.
@@ -280,6 +283,23 @@ impl Engine {
         }
     }
 
+    /// Bytes of weights as the products read them.
+    pub fn weight_bytes(&self) -> usize {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.weight_bytes(),
+            Backend::Cuda(cuda) => cuda.weight_bytes(),
+        }
+    }
+
+    /// Bytes of caches, partial sums and scratch that cached generation of `batch` images of this
+    /// (height, width) needs beside the weights and the images; grows with the width only.
+    pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.cache_bytes(size, batch),
+            Backend::Cuda(cuda) => cuda.cache_bytes(size, batch),
+        }
+    }
+
     /// Samples a batch of images; those with given rows are completed.
     ///
     /// # Errors
@@ -377,7 +397,11 @@ impl Engine {
         Ok(())
     }
 
-    fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
+    /// Checks the class of an image, or that it has none, against the model.
+    ///
+    /// # Errors
+    /// When a class is missing, superfluous or out of range.
+    pub fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
         let expected = match (self.hyper.classes, class) {
             (None, None) => return Ok(()),
             (Some(classes), Some(class)) if class < classes => return Ok(()),
@@ -390,7 +414,11 @@ impl Engine {
         })
     }
 
-    fn check(&self, request: &Request) -> Result<(), EngineError> {
+    /// Checks a request as [`Engine::generate`] does, without running it.
+    ///
+    /// # Errors
+    /// When the request does not fit the model.
+    pub fn check(&self, request: &Request) -> Result<(), EngineError> {
         self.check_size(request.size)?;
         let error = |what, expected: String, found: String| {
             Err(EngineError::Request {

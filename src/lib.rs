@@ -1,4 +1,44 @@
-//! Fast, exact sampling from PixelCNN++ models with cached activations.
+//! Fast, exact sampling from PixelCNN++ models (Salimans et al. 2017, arXiv 1701.05517) with cached
+//! activations (after Ramachandran et al. 2017, arXiv 1704.06001).
+//!
+//! A PixelCNN++ draws an image pixel by pixel, each from a distribution that depends on all pixels
+//! before it. Naive sampling evaluates the whole network once per pixel; this library keeps what
+//! later pixels need and evaluates it once in total, with the same result.
+//!
+//! ```
+//! use fastpix::{Control, Engine, EngineOptions, Item, Path, Request, models};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // An embedded model; `checkpoint::Checkpoint::open` loads files of many formats.
+//! let model = models::embedded("avatars").ok_or("no such model")?;
+//! let weights = model.checkpoint()?.into_weights()?;
+//! let engine = Engine::new(&weights, &EngineOptions::default())?;
+//!
+//! let request = Request {
+//!     size: (16, 16),
+//!     items: vec![Item { index: 0, ..Item::default() }],
+//!     seed: 1,
+//!     temperature: 1.0,
+//!     continuous: false,
+//!     path: Path::Cached,
+//! };
+//! let images = engine.generate(&request, &Control::default())?;
+//! assert_eq!(images.shape, [1, 16, 16, 3]);
+//! let levels: Vec<u8> = images.to_levels();
+//! assert_eq!(levels.len(), 16 * 16 * 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An image depends on the model, the seed and its index, never on the batch it is made in or on
+//! the number of threads. In f32, all instruction sets of the CPU give the same bits.
+//!
+//! - [`Engine`]: a model on a device; generates, completes and scores.
+//! - [`checkpoint`]: model files; [`models`]: the embedded ones.
+//! - [`images`]: PNGs and NumPy arrays.
+//! - [`model`]: hyperparameters, layers and the plan that executors walk.
+//! - [`distribution`]: the discretized logistic mixture and the random numbers.
+//! - [`cpu`]: products, epilogues and threads of the CPU backend.
 #![warn(missing_docs)]
 
 pub mod checkpoint;
@@ -6,7 +46,11 @@ pub mod cpu;
 pub mod cuda;
 pub mod distribution;
 mod engine;
+pub mod images;
 pub mod model;
+pub mod models;
+mod npy_header;
+mod whole_file;
 
 pub use engine::{
     Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, Launches, LevelImages,

@@ -2,6 +2,7 @@
 
 mod reference;
 
+use fastpix::cpu::isa::Isa;
 use fastpix::distribution::{Mixture, round_to_grid};
 use fastpix::{Control, DeviceChoice, Engine, EngineOptions, LevelImages, Path, bits_per_dim};
 use reference::{assert_close, npy, npz, oracle, weights};
@@ -9,9 +10,14 @@ use reference::{assert_close, npy, npz, oracle, weights};
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 
 fn engine(model: &str, averaging: &str) -> Engine {
+    engine_with(model, averaging, None)
+}
+
+fn engine_with(model: &str, averaging: &str, cpu_features: Option<Isa>) -> Engine {
     let options = EngineOptions {
         device: DeviceChoice::Cpu,
         threads: Some(2),
+        cpu_features,
         ..EngineOptions::default()
     };
     let file = format!("{model}/weights_{averaging}.npz");
@@ -53,6 +59,31 @@ fn whole_image_forward_matches_the_original() {
 #[test]
 fn cached_evaluation_matches_the_original() {
     params_match(Path::Cached);
+}
+
+#[test]
+fn every_instruction_set_matches_the_original_and_gives_the_same_bits() {
+    for model in MODELS {
+        let (images, labels) = inputs(model);
+        let expected = npy(&oracle(&format!("{model}/logits_ema.npy")));
+        let mut first: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            let params = engine_with(model, "ema", Some(isa))
+                .params(&images, &labels, Path::Cached, &Control::default())
+                .unwrap();
+            assert_close(
+                &format!("{model} {isa}"),
+                &params,
+                &expected.values,
+                1e-4,
+                1e-4,
+            );
+            assert!(
+                *first.get_or_insert_with(|| params.clone()) == params,
+                "{model} {isa}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -134,7 +165,7 @@ fn check_samples(
     let samples: Vec<f32> = params
         .chunks(10 * mixture.nr_mix)
         .zip(u_mix.chunks(mixture.nr_mix).zip(u_log.chunks(3)))
-        .flat_map(|(params, (u_mix, u_log))| mixture.sample(params, &[u_mix, u_log].concat(), 1.0))
+        .flat_map(|(params, (u_mix, u_log))| mixture.sample(params, [u_mix, u_log].concat(), 1.0))
         .collect();
     assert_close(what, &samples, expected, 1e-6, 1e-6);
     for (index, (&found, &expected)) in samples.iter().zip(expected).enumerate() {

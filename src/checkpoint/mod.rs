@@ -1,6 +1,38 @@
 //! Model files: one file per format, all yielding the same named tensors.
+//!
+//! [`Checkpoint::open`] recognises a format by its content: `.safetensors` (also sharded, by its
+//! index), `.npz`, TensorFlow checkpoints (V1 and V2) and PyTorch state dicts (zip and legacy).
+//! The tensors come out under the names of the original program, and are checked against the
+//! hyperparameters before any is read.
+//!
+//! [`Checkpoint::save`] writes `.safetensors` and `.npz` with the hyperparameters as JSON: in
+//! `.safetensors` under the metadata key `fastpix`, in `.npz` as the member `fastpix.json`.
+
+mod archive;
+mod bytes;
+mod detect;
+mod error;
+mod inspect;
+mod mapping;
+mod names;
+mod npz;
+mod pytorch;
+mod safetensors;
+mod save;
+mod source;
+mod tensorflow;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::model::{Hyperparameters, Weights};
+
+pub use error::CheckpointError;
+pub use inspect::{Inspection, TensorInfo};
+use mapping::Mapping;
+pub use save::Precision;
+use source::Source;
 
 /// A tensor read from a model file, converted to f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,3 +47,205 @@ pub struct Tensor {
 /// (`conv2d_0/V`, `/g`, `/b`, `deconv2d_0/...`, `dense_0/...`, `conditional_weights_0/hw`), or
 /// `/W` in place of `/V` and `/g` where a file holds weights that are already folded.
 pub type Tensors = BTreeMap<String, Tensor>;
+
+/// What a model file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// One `.safetensors` file.
+    Safetensors,
+    /// Several `.safetensors` files with an index.
+    SafetensorsSharded,
+    /// A NumPy archive.
+    Npz,
+    /// A TensorFlow V1 checkpoint: a table of `SavedTensorSlices` in one file (or several).
+    TensorFlowV1,
+    /// A TensorFlow V2 checkpoint: an index and data shards.
+    TensorFlowV2,
+    /// A PyTorch file in the zip format (1.6 and later).
+    PyTorchZip,
+    /// A PyTorch file in the format before 1.6.
+    PyTorchLegacy,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::SafetensorsSharded => "sharded safetensors",
+            Self::Npz => "NumPy npz",
+            Self::TensorFlowV1 => "TensorFlow V1 checkpoint",
+            Self::TensorFlowV2 => "TensorFlow V2 checkpoint",
+            Self::PyTorchZip => "PyTorch (zip)",
+            Self::PyTorchLegacy => "PyTorch (legacy)",
+        })
+    }
+}
+
+/// Whether a file holds exponential moving averages of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Averages {
+    /// It does.
+    Present {
+        /// Whether they are what was loaded.
+        used: bool,
+    },
+    /// It does not, or holds nothing else and does not say so.
+    Absent,
+}
+
+/// Something in a file that is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its name in the file.
+    pub name: String,
+    /// Why it is not loaded.
+    pub why: String,
+}
+
+/// How to load a model file.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Load the raw weights even where moving averages are present.
+    pub raw_weights: bool,
+    /// The hyperparameters, in place of those that the file states or that its tensors show.
+    pub hyperparameters: Option<Hyperparameters>,
+}
+
+/// A model's tensors, loaded and checked against its hyperparameters.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The file (or, for embedded models, the name) it came from.
+    pub path: PathBuf,
+    /// The file's format.
+    pub format: Format,
+    /// The tensors under their canonical names.
+    pub tensors: Tensors,
+    /// From the caller, the file's metadata, or inferred from the tensors, in this order.
+    pub hyperparameters: Hyperparameters,
+    /// Whether moving averages were present and used.
+    pub averages: Averages,
+    /// What else is in the file and why it was left out.
+    pub ignored: Vec<Ignored>,
+    /// What a user should know about where the weights come from, for example how a PyTorch port
+    /// differs from the original.
+    pub notes: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Loads a model from a file of any known format.
+    ///
+    /// A TensorFlow V2 checkpoint may be given by its prefix or by any of its files. Only the
+    /// tensors that are used are read.
+    ///
+    /// # Errors
+    /// When the file cannot be read, breaks its format's rules, fails a checksum, or does not
+    /// hold exactly the tensors of a PixelCNN++. Whether the values are finite is checked by
+    /// [`Checkpoint::weights`].
+    pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
+        let (format, mut source) = detect::open(path)?;
+        Self::load(path, format, source.as_mut(), options)
+    }
+
+    /// Loads a model from the bytes of a single file; `name` stands for the path in errors.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; formats of several files are refused.
+    pub fn from_bytes(
+        name: &str,
+        bytes: &[u8],
+        options: &LoadOptions,
+    ) -> Result<Self, CheckpointError> {
+        let path = Path::new(name);
+        let (format, mut source) = detect::from_bytes(path, bytes)?;
+        Self::load(path, format, source.as_mut(), options)
+    }
+
+    fn load(
+        path: &Path,
+        format: Format,
+        source: &mut dyn Source,
+        options: &LoadOptions,
+    ) -> Result<Self, CheckpointError> {
+        let mapping = Mapping::new(path, source, options.raw_weights)?;
+        let hyperparameters =
+            mapping.hyperparameters(path, options.hyperparameters.as_ref(), source.metadata())?;
+        mapping.check(path, &hyperparameters)?;
+        let mut tensors = Tensors::new();
+        for (name, mapped) in &mapping.tensors {
+            tensors.insert(name.clone(), Mapping::read(mapped, path, source)?);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            tensors,
+            hyperparameters,
+            averages: mapping.averages,
+            ignored: mapping.ignored,
+            notes: mapping.notes,
+        })
+    }
+
+    /// Folds the weight norm, keeping the tensors.
+    ///
+    /// # Errors
+    /// Names the first tensor with a NaN or infinite value.
+    pub fn weights(&self) -> Result<Weights, CheckpointError> {
+        Weights::fold(&self.hyperparameters, &self.tensors).map_err(|fault| {
+            CheckpointError::Weights {
+                path: self.path.clone(),
+                fault,
+            }
+        })
+    }
+
+    /// Folds the weight norm in place, so that the weights are in memory only once.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weights`].
+    pub fn into_weights(self) -> Result<Weights, CheckpointError> {
+        Weights::fold_owned(&self.hyperparameters, self.tensors).map_err(|fault| {
+            CheckpointError::Weights {
+                path: self.path,
+                fault,
+            }
+        })
+    }
+
+    /// Looks into a file of any known format, whether or not it holds a complete model.
+    ///
+    /// # Errors
+    /// When the file cannot be read or breaks its format's rules. A file that is no PixelCNN++ is
+    /// no error: [`Inspection::problem`] says what is missing.
+    pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
+        let (format, source) = detect::open(path)?;
+        inspect::inspect(path, format, source.as_ref())
+    }
+
+    /// As [`Checkpoint::inspect`], for the bytes of a single file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::inspect`]; formats of several files are refused.
+    pub fn inspect_bytes(name: &str, bytes: &[u8]) -> Result<Inspection, CheckpointError> {
+        let path = Path::new(name);
+        let (format, source) = detect::from_bytes(path, bytes)?;
+        inspect::inspect(path, format, source.as_ref())
+    }
+
+    /// Writes the tensors as f32 to a `.safetensors` or `.npz` file, with the hyperparameters as
+    /// metadata. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// When the path ends in neither extension, or cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.save_as(path, Precision::F32)
+    }
+
+    /// As [`Checkpoint::save`], with the matrices in another precision. Vectors (`g` and `b`),
+    /// which take almost no room, stay f32.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`].
+    pub fn save_as(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
+        save::save(path, &self.tensors, &self.hyperparameters, precision)
+    }
+}

@@ -1,6 +1,6 @@
 //! The CPU engine: a packed model, a team of threads and the buffers of a batch.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use half::bf16;
 
@@ -11,7 +11,9 @@ use super::rows::Element;
 use super::storage::{Keep, Storage};
 use super::threads::Team;
 use crate::distribution::{Mixture, Philox, round_to_grid, to_grid_value};
-use crate::engine::{Control, EngineError, Images, LevelImages, Path, Precision, Request};
+use crate::engine::{
+    Control, EngineError, EngineOptions, Images, LevelImages, Path, Precision, Request,
+};
 use crate::model::{Hyperparameters, Weights};
 
 /// A model ready on the CPU.
@@ -30,18 +32,17 @@ enum Model {
 }
 
 impl CpuEngine {
-    pub fn new(
-        weights: &Weights,
-        threads: Option<usize>,
-        precision: Precision,
-    ) -> Result<Self, IsaError> {
-        let isa = Isa::detect()?;
+    pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, IsaError> {
+        let isa = match options.cpu_features {
+            Some(isa) => Isa::from_name(isa.name())?,
+            None => Isa::detect()?,
+        };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             hyper: weights.hyper.clone(),
-            team: Team::new(threads.unwrap_or_else(available)),
+            team: Team::new(options.threads.unwrap_or_else(available)),
             isa,
-            model: match precision {
+            model: match options.precision {
                 Precision::F32 => Model::F32(PackedModel::new(weights, isa)),
                 Precision::Bf16 => Model::Bf16(PackedModel::new(weights, isa)),
             },
@@ -52,6 +53,23 @@ impl CpuEngine {
         let threads = self.team.size();
         let plural = if threads == 1 { "" } else { "s" };
         format!("cpu ({threads} thread{plural}, {})", self.isa.name())
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        match &self.model {
+            Model::F32(model) => model.bytes(),
+            Model::Bf16(model) => model.bytes(),
+        }
+    }
+
+    /// Bytes of caches, partial sums and scratch for a batch of cached generation.
+    pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
+        let threads = self.team.size();
+        match &self.model {
+            Model::F32(model) => Storage::new(model, size, batch, Keep::Cache, threads).bytes(),
+            Model::Bf16(model) => Storage::new(model, size, batch, Keep::Cache, threads).bytes(),
+        }
     }
 
     pub fn generate(
@@ -92,9 +110,7 @@ impl CpuEngine {
             channels,
         };
         let image_len = height * width * channels;
-        let images: Vec<Mutex<Vec<f32>>> = (0..batch)
-            .map(|_| Mutex::new(vec![0.0; image_len]))
-            .collect();
+        let values = Numbers::new(batch * image_len);
         let next = |image: usize, row: usize, column: usize, params: &[f32]| {
             let item = &request.items[image];
             let at = (row * width + column) * channels;
@@ -104,25 +120,13 @@ impl CpuEngine {
                     *value = to_grid_value(level);
                 }
             } else {
-                let mut uniforms = [0.0f32; 64];
-                let mut many;
-                let uniforms = if mixture.draws() <= uniforms.len() {
-                    &mut uniforms[..mixture.draws()]
-                } else {
-                    many = vec![0.0f32; mixture.draws()];
-                    &mut many
-                };
                 let philox = Philox::new(request.seed, item.index, (row * width + column) as u32);
-                philox.uniforms(uniforms);
-                pixel = mixture.sample(params, uniforms, request.temperature);
+                pixel = mixture.sample(params, philox.uniforms(), request.temperature);
                 if !request.continuous {
                     pixel = pixel.map(|value| to_grid_value(round_to_grid(value)));
                 }
             }
-            // Only this call touches this image; the lock is never contended.
-            if let Ok(mut values) = images[image].lock() {
-                values[at..at + channels].copy_from_slice(&pixel[..channels]);
-            }
+            values.set(image * image_len + at, &pixel[..channels]);
             pixel
         };
         let keep = match request.path {
@@ -146,10 +150,7 @@ impl CpuEngine {
         control.report(height * width, height * width);
         Ok(Images {
             shape: [batch, height, width, channels],
-            values: images
-                .into_iter()
-                .flat_map(|image| image.into_inner().unwrap_or_default())
-                .collect(),
+            values: values.into_vec(),
         })
     }
 
@@ -188,14 +189,11 @@ impl CpuEngine {
             };
             let size = (height, width);
             let storage = Storage::new(model, size, batch, keep, self.team.size());
-            let outputs: Vec<Mutex<Vec<f32>>> = (0..batch)
-                .map(|_| Mutex::new(vec![0.0; height * width * per_pixel]))
-                .collect();
+            let image_params = height * width * per_pixel;
+            let output = Numbers::new(batch * image_params);
             let record = |image: usize, row: usize, column: usize, params: &[f32]| {
                 let at = (row * width + column) * per_pixel;
-                if let Ok(mut output) = outputs[image].lock() {
-                    output[at..at + per_pixel].copy_from_slice(params);
-                }
+                output.set(image * image_params + at, params);
             };
             let quiet = Control {
                 cancel: control.cancel,
@@ -223,9 +221,7 @@ impl CpuEngine {
                     run.forward(&self.team, &record);
                 }
             }
-            for output in outputs {
-                all.extend(output.into_inner().unwrap_or_default());
-            }
+            all.extend(output.into_vec());
             control.report(first + batch, count);
         }
         Ok(all)
@@ -246,5 +242,27 @@ impl CpuEngine {
             channels: self.hyper.channels,
             params_per_pixel: self.hyper.params_per_pixel(),
         }
+    }
+}
+
+/// Results that several threads write in disjoint places without a lock.
+struct Numbers(Vec<AtomicU32>);
+
+impl Numbers {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    fn set(&self, at: usize, values: &[f32]) {
+        for (to, value) in self.0[at..].iter().zip(values) {
+            to.store(value.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    fn into_vec(self) -> Vec<f32> {
+        self.0
+            .into_iter()
+            .map(|bits| f32::from_bits(bits.into_inner()))
+            .collect()
     }
 }

@@ -27,10 +27,12 @@ pub enum Function {
     Elu,
 }
 
-/// Replaces each value by its function value.
+/// Replaces each value by its function value. Where the machine lacks `isa`, portable code gives
+/// the same.
 pub fn apply(isa: Isa, function: Function, values: &mut [f32]) {
-    // SAFETY: `Apply` holds a valid slice and asks for nothing more.
-    unsafe { isa.run(Apply { function, values }) }
+    // SAFETY: `Apply` holds a valid slice and asks for nothing more; the machine has the
+    // instruction set.
+    unsafe { isa.or_portable().run(Apply { function, values }) }
 }
 
 struct Apply<'a> {

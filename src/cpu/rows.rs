@@ -77,6 +77,26 @@ impl<T> Rows<T> {
         }
     }
 
+    /// The end of the longest run of rows in `first..end` that lie [`Self::even_stride`] apart.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn even_end(&self, first: usize, end: usize) -> usize {
+        let joined = self.group.checked_mul(self.row_stride) == Some(self.group_stride);
+        if self.group == 1 || joined {
+            return end;
+        }
+        // Up to the end of the group.
+        end.min((first / self.group + 1).saturating_mul(self.group))
+    }
+
+    /// Distance between the rows of such a run.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn even_stride(&self) -> usize {
+        match self.group {
+            1 => self.group_stride,
+            _ => self.row_stride,
+        }
+    }
+
     /// Starts of the `N` rows from `first` on, with one division.
     ///
     /// # Safety

@@ -19,11 +19,6 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// Uniforms that [`Mixture::sample`] needs: one per component, then one per channel.
-    pub fn draws(&self) -> usize {
-        self.nr_mix + self.channels
-    }
-
     fn mean(&self, params: &[f32], channel: usize, mix: usize) -> f32 {
         params[self.base(channel) + mix]
     }
@@ -45,16 +40,21 @@ impl Mixture {
     }
 
     /// Samples a pixel: the component by Gumbel-max over the logits with the first `nr_mix`
-    /// uniforms, then `mean + exp(log_scale) * (log u - log(1 - u))` per channel with the
-    /// remaining ones, each channel clipped to `[-1, 1]` and fed into the means of the next.
+    /// uniforms, then `mean + exp(log_scale) * (log u - log(1 - u))` per channel with one more
+    /// each, every channel clipped to `[-1, 1]` and fed into the means of the next.
     ///
     /// `temperature` (positive, 1 for the model's own distribution) divides the logits and
     /// multiplies the scales. Channels beyond the image's are 0.
-    pub fn sample(&self, params: &[f32], uniforms: &[f32], temperature: f32) -> [f32; 3] {
-        let (u_mix, u_log) = uniforms.split_at(self.nr_mix);
+    pub fn sample(
+        &self,
+        params: &[f32],
+        uniforms: impl IntoIterator<Item = f32>,
+        temperature: f32,
+    ) -> [f32; 3] {
+        let mut uniforms = uniforms.into_iter();
         let mut chosen = 0;
         let mut best = f32::NEG_INFINITY;
-        for (mix, u) in u_mix.iter().enumerate() {
+        for (mix, u) in uniforms.by_ref().take(self.nr_mix).enumerate() {
             let score = params[mix] / temperature - (-u.ln()).ln();
             if score > best {
                 best = score;
@@ -63,8 +63,7 @@ impl Mixture {
         }
         let coefficients = self.coefficients(params, chosen);
         let mut x = [0.0f32; 3];
-        for channel in 0..self.channels {
-            let u = u_log[channel];
+        for (channel, u) in uniforms.take(self.channels).enumerate() {
             let noise = u.ln() - (1.0 - u).ln();
             let scale = self.log_scale(params, channel, chosen).exp() * temperature;
             let mean = self.mean(params, channel, chosen);

@@ -28,15 +28,10 @@ impl Philox {
         }
     }
 
-    /// Fills `out` with uniforms in `[1e-5, 1 - 1e-5]`: uniform `j` is word `j % 4` of draw
-    /// `j / 4`.
-    pub fn uniforms(&self, out: &mut [f32]) {
-        for (draw, four) in out.chunks_mut(4).enumerate() {
-            let words = self.words(draw as u32);
-            for (out, word) in four.iter_mut().zip(words) {
-                *out = uniform(word);
-            }
-        }
+    /// The pixel's uniforms in `[1e-5, 1 - 1e-5]`, one after the other: uniform `j` is word
+    /// `j % 4` of draw `j / 4`.
+    pub fn uniforms(self) -> impl Iterator<Item = f32> {
+        (0..=u32::MAX).flat_map(move |draw| self.words(draw).map(uniform))
     }
 
     fn words(&self, draw: u32) -> [u32; 4] {

@@ -2,6 +2,7 @@
 //! tensors.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +34,10 @@ pub struct Hyperparameters {
 }
 
 /// A set of numbers that no PixelCNN++ has.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HyperparametersError {
     /// A tensor needed to infer the hyperparameters is not there.
-    #[error("no tensor {name}: this is not a PixelCNN++")]
+    #[error("tensor {name}: expected in a PixelCNN++, found no such tensor")]
     Missing {
         /// The tensor looked for.
         name: String,
@@ -174,6 +175,21 @@ impl Hyperparameters {
         };
         inferred.validate()?;
         Ok(inferred)
+    }
+}
+
+impl fmt::Display for Hyperparameters {
+    /// A short description, for messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.classes {
+            Some(classes) => write!(f, "a class-conditional ({classes} classes)")?,
+            None => write!(f, "an unconditional")?,
+        }
+        write!(
+            f,
+            " PixelCNN++ of nr_resnet {}, {} filters, {} mixtures, {} channels",
+            self.nr_resnet, self.nr_filters, self.nr_mix, self.channels
+        )
     }
 }
 

@@ -1,7 +1,10 @@
 //! Weight-norm folding: from a checkpoint's tensors to the weights that products use.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Hyperparameters, Layer, LayerKind, Layers};
 use crate::checkpoint::{Tensor, Tensors};
+use crate::distribution::Philox;
 
 /// TensorFlow's `l2_normalize` floor under the squared norm of convolutions.
 const CONV_NORM_FLOOR: f64 = 1e-12;
@@ -76,17 +79,82 @@ impl Weights {
     /// # Errors
     /// Names the first missing, misshapen, superfluous or non-finite tensor.
     pub fn fold(hyper: &Hyperparameters, tensors: &Tensors) -> Result<Self, WeightsError> {
-        let layers = Layers::new(hyper);
-        let mut used = 0;
-        let mut folded = Vec::with_capacity(layers.all.len());
+        Self::check(hyper, &shapes(tensors))?;
+        Self::fold_with(hyper, &mut |name| tensors.get(name).cloned())
+    }
+
+    /// Folds the tensors in place, giving each one back to the system once it is used: the
+    /// weights are in memory only once.
+    ///
+    /// # Errors
+    /// As [`Weights::fold`].
+    pub fn fold_owned(hyper: &Hyperparameters, mut tensors: Tensors) -> Result<Self, WeightsError> {
+        Self::check(hyper, &shapes(&tensors))?;
+        Self::fold_with(hyper, &mut |name| tensors.remove(name))
+    }
+
+    /// Checks that tensors of these shapes are exactly those of the model, layer by layer: `V`,
+    /// `g` and `b`, or `W` and `b` where the weight norm is folded already.
+    ///
+    /// # Errors
+    /// Names the first missing, misshapen or superfluous tensor.
+    pub fn check(
+        hyper: &Hyperparameters,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Result<(), WeightsError> {
+        // A number from a file must not decide how much is listed here: with one block for every
+        // tensor, some tensor is missing already.
+        let listed = Hyperparameters {
+            nr_resnet: hyper.nr_resnet.min(shapes.len().max(1)),
+            ..hyper.clone()
+        };
+        let layers = Layers::new(&listed);
+        let mut used = BTreeSet::new();
         for layer in &layers.all {
-            let (layer, count) = fold_layer(layer, tensors)?;
-            used += count;
-            folded.push(layer);
+            let folded = format!("{}/W", layer.name);
+            let needed = if layer.kind != LayerKind::Class && shapes.contains_key(&folded) {
+                vec![
+                    (folded, layer.weight_shape()),
+                    (format!("{}/b", layer.name), vec![layer.cout]),
+                ]
+            } else {
+                layer.tensors()
+            };
+            for (name, expected) in needed {
+                match shapes.get_key_value(&name) {
+                    None => return Err(WeightsError::Missing { name, expected }),
+                    Some((_, found)) if *found != expected => {
+                        return Err(WeightsError::Shape {
+                            name,
+                            expected,
+                            found: found.clone(),
+                        });
+                    }
+                    Some((name, _)) => used.insert(name),
+                };
+            }
         }
-        if used != tensors.len() {
-            return Err(first_extra(hyper, &layers, tensors));
+        match shapes.iter().find(|(name, _)| !used.contains(name)) {
+            None => Ok(()),
+            Some((name, found)) => Err(WeightsError::Extra {
+                name: name.clone(),
+                model: hyper.to_string(),
+                found: found.clone(),
+            }),
         }
+    }
+
+    /// Folds tensors whose shapes have been checked.
+    fn fold_with(
+        hyper: &Hyperparameters,
+        take: &mut dyn FnMut(&str) -> Option<Tensor>,
+    ) -> Result<Self, WeightsError> {
+        let layers = Layers::new(hyper);
+        let folded = layers
+            .all
+            .iter()
+            .map(|layer| fold_layer(layer, take))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             hyper: hyper.clone(),
             layers,
@@ -95,24 +163,34 @@ impl Weights {
     }
 }
 
-/// Looks a tensor up and checks shape and values.
-fn take<'a>(
-    tensors: &'a Tensors,
-    name: &str,
-    expected: &[usize],
-) -> Result<Option<&'a [f32]>, WeightsError> {
-    let Some(Tensor { shape, values }) = tensors.get(name) else {
-        return Ok(None);
-    };
-    if shape != expected {
-        return Err(WeightsError::Shape {
-            name: name.into(),
-            expected: expected.to_vec(),
-            found: shape.clone(),
-        });
+impl Weights {
+    /// A model with random weights of about the size that training starts from: `V` uniform,
+    /// `g` around 1, `b` around 0. For benchmarks and tests, where only the shape matters.
+    pub fn random(hyper: &Hyperparameters, seed: u64) -> Result<Self, WeightsError> {
+        let tensors = Layers::new(hyper)
+            .all
+            .iter()
+            .flat_map(Layer::tensors)
+            .enumerate()
+            .map(|(index, (name, shape))| {
+                let mean = if name.ends_with("/g") { 1.0 } else { 0.0 };
+                let values = Philox::new(seed, index as u64, 0)
+                    .uniforms()
+                    .take(shape.iter().product())
+                    .map(|uniform| uniform - 0.5 + mean)
+                    .collect();
+                (name, Tensor { shape, values })
+            })
+            .collect();
+        Self::fold_owned(hyper, tensors)
     }
-    check_finite(name, values)?;
-    Ok(Some(values))
+}
+
+fn shapes(tensors: &Tensors) -> BTreeMap<String, Vec<usize>> {
+    tensors
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+        .collect()
 }
 
 fn check_finite(name: &str, values: &[f32]) -> Result<(), WeightsError> {
@@ -126,104 +204,72 @@ fn check_finite(name: &str, values: &[f32]) -> Result<(), WeightsError> {
     }
 }
 
-/// Folds one layer; also says how many tensors it used.
-fn fold_layer(layer: &Layer, tensors: &Tensors) -> Result<(FoldedLayer, usize), WeightsError> {
+/// Folds one layer.
+fn fold_layer(
+    layer: &Layer,
+    take: &mut dyn FnMut(&str) -> Option<Tensor>,
+) -> Result<FoldedLayer, WeightsError> {
     let shape = layer.weight_shape();
-    let need = |suffix: &str, shape: &[usize]| {
+    let mut find = |suffix: &str, expected: &[usize]| {
         let name = format!("{}/{suffix}", layer.name);
-        take(tensors, &name, shape)?.ok_or_else(|| WeightsError::Missing {
-            name,
-            expected: shape.to_vec(),
+        let Some(tensor) = take(&name) else {
+            return Ok(None);
+        };
+        if tensor.shape != expected || tensor.values.len() != expected.iter().product::<usize>() {
+            return Err(WeightsError::Shape {
+                name,
+                expected: expected.to_vec(),
+                found: tensor.shape,
+            });
+        }
+        check_finite(&name, &tensor.values)?;
+        Ok(Some(tensor.values))
+    };
+    let mut need = |suffix: &str, expected: &[usize]| {
+        find(suffix, expected)?.ok_or_else(|| WeightsError::Missing {
+            name: format!("{}/{suffix}", layer.name),
+            expected: expected.to_vec(),
         })
     };
     if layer.kind == LayerKind::Class {
-        let weight = need("hw", &shape)?.to_vec();
-        return Ok((
-            FoldedLayer {
-                weight,
-                bias: Vec::new(),
-            },
-            1,
-        ));
+        return Ok(FoldedLayer {
+            weight: need("hw", &shape)?,
+            bias: Vec::new(),
+        });
     }
-    if let Some(weight) = take(tensors, &format!("{}/W", layer.name), &shape)? {
-        let bias = need("b", &[layer.cout])?;
-        return Ok((
-            FoldedLayer {
-                weight: weight.to_vec(),
-                bias: bias.to_vec(),
-            },
-            2,
-        ));
-    }
-    let v = need("V", &shape)?;
-    let g = need("g", &[layer.cout])?;
     let bias = need("b", &[layer.cout])?;
+    if let Some(weight) = find("W", &shape)? {
+        return Ok(FoldedLayer { weight, bias });
+    }
+    let mut need = |suffix: &str, expected: &[usize]| {
+        find(suffix, expected)?.ok_or_else(|| WeightsError::Missing {
+            name: format!("{}/{suffix}", layer.name),
+            expected: expected.to_vec(),
+        })
+    };
+    let mut weight = need("V", &shape)?;
+    let g = need("g", &[layer.cout])?;
     // The output channel is the last axis, except for deconvolutions: `[fh, fw, cout, cin]`.
     let inner = match layer.kind {
         LayerKind::Deconv => layer.cin,
         _ => 1,
     };
     let mut squares = vec![0.0f64; layer.cout];
-    for (index, &value) in v.iter().enumerate() {
+    for (index, &value) in weight.iter().enumerate() {
         squares[index / inner % layer.cout] += f64::from(value) * f64::from(value);
     }
+    let floor = match layer.kind {
+        LayerKind::Dense => 0.0,
+        _ => CONV_NORM_FLOOR,
+    };
     let scales: Vec<f64> = squares
         .iter()
         .zip(g)
-        .map(|(&square, &g)| {
-            let floor = match layer.kind {
-                LayerKind::Dense => 0.0,
-                _ => CONV_NORM_FLOOR,
-            };
-            f64::from(g) / square.max(floor).sqrt()
-        })
+        .map(|(&square, g)| f64::from(g) / square.max(floor).sqrt())
         .collect();
-    let weight: Vec<f32> = v
-        .iter()
-        .enumerate()
-        .map(|(index, &value)| (f64::from(value) * scales[index / inner % layer.cout]) as f32)
-        .collect();
+    for (index, value) in weight.iter_mut().enumerate() {
+        *value = (f64::from(*value) * scales[index / inner % layer.cout]) as f32;
+    }
     check_finite(&format!("{}/V (folded)", layer.name), &weight)?;
-    Ok((
-        FoldedLayer {
-            weight,
-            bias: bias.to_vec(),
-        },
-        3,
-    ))
-}
-
-/// Finds the first tensor that belongs to no layer.
-fn first_extra(hyper: &Hyperparameters, layers: &Layers, tensors: &Tensors) -> WeightsError {
-    let mut known = std::collections::BTreeSet::new();
-    for layer in &layers.all {
-        let folded = tensors.contains_key(&format!("{}/W", layer.name));
-        for (name, _) in layer.tensors() {
-            if folded && !name.ends_with("/b") {
-                known.insert(format!("{}/W", layer.name));
-            } else {
-                known.insert(name);
-            }
-        }
-    }
-    let (name, tensor) = tensors
-        .iter()
-        .find(|(name, _)| !known.contains(name.as_str()))
-        .map_or_else(
-            || ("?".to_owned(), Vec::new()),
-            |(name, tensor)| (name.clone(), tensor.shape.clone()),
-        );
-    WeightsError::Extra {
-        name,
-        model: format!(
-            "a {} PixelCNN++ of nr_resnet {}",
-            match hyper.classes {
-                Some(_) => "class-conditional",
-                None => "unconditional",
-            },
-            hyper.nr_resnet
-        ),
-        found: tensor,
-    }
+    Ok(FoldedLayer { weight, bias })
 }

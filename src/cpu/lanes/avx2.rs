@@ -157,12 +157,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs(from: *const bf16) -> Self::I {
+    unsafe fn load_i(from: *const i32) -> Self::I {
         // SAFETY: see above.
         unsafe {
             [
                 _mm256_loadu_si256(from.cast()),
-                _mm256_loadu_si256(from.add(16).cast()),
+                _mm256_loadu_si256(from.add(8).cast()),
             ]
         }
     }

@@ -6,20 +6,27 @@ use half::bf16;
 
 use super::{Lanes, Vectorised};
 
-/// AVX-512 F, BW, DQ and VL.
+/// AVX-512 F, BW, DQ and VL; AVX512-BF16 too if `BF16`.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cpu) struct Avx512;
+pub(in crate::cpu) struct Avx512<const BF16: bool>;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
 unsafe fn run<O: Vectorised>(operation: O) -> O::Output {
     // SAFETY: this function enables the instruction set; the rest is the caller's promise.
-    unsafe { operation.run::<Avx512>() }
+    unsafe { operation.run::<Avx512<false>>() }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+#[inline(never)]
+unsafe fn run_bf16<O: Vectorised>(operation: O) -> O::Output {
+    // SAFETY: this function enables the instruction set; the rest is the caller's promise.
+    unsafe { operation.run::<Avx512<true>>() }
 }
 
 // SAFETY (all blocks below): the trait asks its callers for the instruction set and for valid
 // pointers.
-impl Lanes for Avx512 {
+impl<const BF16: bool> Lanes for Avx512<BF16> {
     type F = __m512;
     type I = __m512i;
     // 24 sums, 3 weights, 1 broadcast of 32 registers; 8 row pointers of 15.
@@ -37,7 +44,13 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn run<O: Vectorised>(operation: O) -> O::Output {
         // SAFETY: see above.
-        unsafe { run(operation) }
+        unsafe {
+            if BF16 {
+                run_bf16(operation)
+            } else {
+                run(operation)
+            }
+        }
     }
 
     #[inline(always)]
@@ -138,7 +151,7 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs(from: *const bf16) -> Self::I {
+    unsafe fn load_i(from: *const i32) -> Self::I {
         // SAFETY: see above.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
@@ -151,5 +164,18 @@ impl Lanes for Avx512 {
     unsafe fn prefetch(address: *const u8) {
         // SAFETY: a prefetch does not fault.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        // SAFETY: see above; the vectors differ in name only.
+        unsafe {
+            if BF16 {
+                let a = std::mem::transmute::<__m512i, __m512bh>(a);
+                let b = std::mem::transmute::<__m512i, __m512bh>(b);
+                return _mm512_dpbf16_ps(sum, a, b);
+            }
+            super::expanded_dot_pairs::<Self>(sum, a, b)
+        }
     }
 }

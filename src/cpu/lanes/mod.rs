@@ -74,12 +74,34 @@ pub trait Lanes: Copy + 'static {
     /// The nearest f32.
     unsafe fn to_float(a: Self::I) -> Self::F;
 
-    /// Sixteen pairs of bf16, one pair per lane, the first in the low half.
-    unsafe fn load_pairs(from: *const bf16) -> Self::I;
+    unsafe fn load_i(from: *const i32) -> Self::I;
     /// Stores the low half of every lane.
     unsafe fn store_halves(to: *mut bf16, value: Self::I);
     /// Asks for the cache line of `address` in L2; any address will do.
     unsafe fn prefetch(address: *const u8);
+
+    /// `sum + a0 * b0 + a1 * b1` for lanes that are pairs of bf16, the first in the low half: two
+    /// fused multiply-adds in this order, unless there is an instruction, which rounds in its own
+    /// way.
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        // SAFETY: as for the trait.
+        unsafe { expanded_dot_pairs::<Self>(sum, a, b) }
+    }
+}
+
+/// [`Lanes::dot_pairs`] where there is no instruction for it.
+#[inline(always)]
+unsafe fn expanded_dot_pairs<L: Lanes>(sum: L::F, a: L::I, b: L::I) -> L::F {
+    // SAFETY: as for the trait. A bf16 is the high half of an f32.
+    unsafe {
+        let high = L::splat_i(0xffff_0000_u32 as i32);
+        let low_a = L::from_bits(L::shift_left::<16>(a));
+        let low_b = L::from_bits(L::shift_left::<16>(b));
+        let high_a = L::from_bits(L::and_i(a, high));
+        let high_b = L::from_bits(L::and_i(b, high));
+        L::fma(high_a, high_b, L::fma(low_a, low_b, sum))
+    }
 }
 
 /// Code that is compiled once per instruction set. `run` and all it calls must be
@@ -95,16 +117,16 @@ impl Isa {
     /// Runs an operation with this instruction set.
     ///
     /// # Safety
-    /// The conditions of the operation.
+    /// This machine must have it; and the conditions of the operation.
     #[inline]
     pub(super) unsafe fn run<O: Vectorised>(self, operation: O) -> O::Output {
-        // SAFETY: an `Isa` other than `Portable` is only made after its features were found.
+        // SAFETY: the caller's promise.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => Avx2::run(operation),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Avx512::run(operation),
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Avx512::<false>::run(operation),
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon => Neon::run(operation),
                 _ => Portable::run(operation),

@@ -154,9 +154,8 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs(from: *const bf16) -> Self::I {
-        let from: *const i32 = from.cast();
-        // SAFETY: see above; a load has the alignment of a byte on aarch64.
+    unsafe fn load_i(from: *const i32) -> Self::I {
+        // SAFETY: see above.
         std::array::from_fn(|i| unsafe { vld1q_s32(from.add(4 * i)) })
     }
     #[inline(always)]

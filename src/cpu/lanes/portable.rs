@@ -109,10 +109,9 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs(from: *const bf16) -> Self::I {
-        // SAFETY: the caller vouches for sixteen pairs.
-        let pairs = unsafe { from.cast::<[[u16; 2]; LANES]>().read_unaligned() };
-        pairs.map(|[low, high]| (u32::from(low) | u32::from(high) << 16) as i32)
+    unsafe fn load_i(from: *const i32) -> Self::I {
+        // SAFETY: the caller vouches for sixteen elements.
+        unsafe { from.cast::<Self::I>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store_halves(to: *mut bf16, value: Self::I) {

@@ -1,25 +1,40 @@
 //! How a product is cut into tiles, so that a block of weights stays in L1 and a block of
 //! operands in L2 while they are used.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::tile::{Ahead, Tile};
 use super::{Packed, UNIT};
 use crate::cpu::lanes::{Lanes, Vectorised};
-use crate::cpu::rows::Rows;
+use crate::cpu::rows::{Element, Rows};
 
-/// k in a block: three units of weights are 24 KB.
-const BLOCK_K: usize = 128;
+/// Cells (see [`super::tile`]) of k in a block: three units of weights are 24 KB.
+const BLOCK_CELLS: usize = 128;
 /// Rows in a block: their operands, 2 to 4 KB each, stay in L2.
 const BLOCK_ROWS: usize = 128;
 
-/// [`super::accumulate`] in f32.
-pub(super) struct Accumulate<'a> {
-    pub weights: &'a Packed<f32>,
+/// Where weights that will be read soon lie: see [`super::accumulate_then`].
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming {
+    pub(super) weights: *const i32,
+    pub(super) unit_stride: usize,
+}
+
+// SAFETY: an address for prefetching; nobody dereferences it.
+unsafe impl Send for Upcoming {}
+// SAFETY: as above.
+unsafe impl Sync for Upcoming {}
+
+/// [`super::accumulate`] on vectors.
+pub struct Accumulate<'a, E> {
+    pub weights: &'a Packed<E>,
     pub units: Range<usize>,
     pub rows: Range<usize>,
-    pub segments: &'a [Rows<f32>],
+    pub segments: &'a [Rows<E>],
     pub acc: Rows<f32>,
+    /// The weights to ask for at the end.
+    pub then: Option<Upcoming>,
 }
 
 /// Cuts `range` into as few parts of at most `most` as possible, nearly equal.
@@ -37,50 +52,63 @@ pub(super) fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Ra
     })
 }
 
-impl Vectorised for Accumulate<'_> {
+impl<E: Element> Vectorised for Accumulate<'_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let depth = self.weights.depth();
+        let depth = self.weights.depth() / E::GROUP;
+        let weights: *const i32 = self.weights.data().as_ptr().cast();
         for rows in parts(self.rows.clone(), BLOCK_ROWS) {
             let tiles = rows.len().div_ceil(L::TILE_ROWS);
             let tile_units = L::tile_units(rows.len().div_ceil(tiles));
             for units in parts(self.units.clone(), tile_units) {
-                let mut k_start = 0;
+                let mut start = 0;
                 for (&length, segment) in self.weights.segments().iter().zip(self.segments) {
-                    for k in parts(0..length, BLOCK_K) {
-                        let at = k_start + k.start;
-                        let next = if at + k.len() < depth {
-                            k.len() as isize
+                    let length = length / E::GROUP;
+                    for cells in parts(0..length, BLOCK_CELLS) {
+                        let at = start + cells.start;
+                        // What comes next: more of k, the next units, the next rows, and at last
+                        // the next product.
+                        let (ahead, ahead_stride) = if at + cells.len() < depth {
+                            let at = units.start * depth + at + cells.len();
+                            (weights.wrapping_add(at * UNIT), depth * UNIT)
+                        } else if units.end < self.units.end {
+                            (weights.wrapping_add(units.end * depth * UNIT), depth * UNIT)
+                        } else if rows.end < self.rows.end {
+                            let at = self.units.start * depth;
+                            (weights.wrapping_add(at * UNIT), depth * UNIT)
                         } else {
-                            (units.len() * depth) as isize - at as isize
+                            match self.then {
+                                Some(then) => (then.weights, then.unit_stride),
+                                None => (std::ptr::null(), 0),
+                            }
                         };
+                        let wanted = if ahead.is_null() { 0 } else { cells.len() };
                         for (index, rows) in parts(rows.clone(), L::TILE_ROWS).enumerate() {
-                            let lines = |tile: usize| (tile * 4 / tiles).min(4);
+                            // Each tile of rows asks for its share.
+                            let share = |tile: usize| tile * wanted / tiles;
                             let block = Block {
-                                k: k.clone(),
+                                cells: cells.clone(),
                                 // SAFETY: the unit and k are within the weights.
-                                weights: unsafe {
-                                    let unit = units.start * depth + at;
-                                    self.weights.data().as_ptr().add(unit * UNIT)
-                                },
+                                weights: unsafe { weights.add((units.start * depth + at) * UNIT) },
                                 unit_stride: depth * UNIT,
                                 segment: *segment,
                                 acc: self.acc,
                                 rows,
                                 units: units.clone(),
                                 ahead: Ahead {
-                                    offset: next * (UNIT * size_of::<f32>()) as isize,
-                                    first: lines(index),
-                                    lines: lines(index + 1) - lines(index),
+                                    weights: ahead,
+                                    unit_stride: ahead_stride,
+                                    start: share(index),
+                                    end: share(index + 1),
                                 },
                             };
                             // SAFETY: the caller's promise.
                             unsafe { block.run::<L>() };
                         }
                     }
-                    k_start += length;
+                    start += length;
                 }
             }
         }
@@ -88,18 +116,18 @@ impl Vectorised for Accumulate<'_> {
 }
 
 /// A tile and where it lies.
-struct Block {
-    k: Range<usize>,
-    weights: *const f32,
+struct Block<E> {
+    cells: Range<usize>,
+    weights: *const i32,
     unit_stride: usize,
-    segment: Rows<f32>,
+    segment: Rows<E>,
     acc: Rows<f32>,
     rows: Range<usize>,
     units: Range<usize>,
     ahead: Ahead,
 }
 
-impl Block {
+impl<E: Element> Block<E> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(&self) {
         // SAFETY: the caller's promise; a tile has 1 to `TILE_ROWS` rows.
@@ -141,12 +169,12 @@ impl Block {
         }
         // SAFETY: the caller's promise.
         unsafe {
-            L::run(Tile::<R, U> {
-                k: self.k.len(),
+            L::run(Tile::<E, R, U> {
+                cells: self.cells.len(),
                 rows: self
                     .segment
                     .rows(self.rows.start)
-                    .map(|row| row.add(self.k.start).cast_const()),
+                    .map(|row| row.cast::<i32>().add(self.cells.start).cast_const()),
                 weights: self.weights,
                 unit_stride: self.unit_stride,
                 sums: self
@@ -154,6 +182,7 @@ impl Block {
                     .rows(self.rows.start)
                     .map(|row| row.add(self.units.start * UNIT)),
                 ahead: self.ahead,
+                element: PhantomData,
             });
         }
     }

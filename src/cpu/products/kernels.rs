@@ -1,80 +1,76 @@
 //! What each element type's products run on.
 
-use std::ops::Range;
-
 use half::bf16;
 
-use super::Packed;
 use super::blocks::Accumulate;
 use crate::cpu::isa::Isa;
-use crate::cpu::rows::Rows;
+use crate::cpu::lanes::{Lanes, Vectorised};
 
 /// The product kernel of an element type. Not nameable outside the crate, which seals
 /// [`crate::cpu::rows::Element`].
 pub trait Products: Sized {
+    /// `sum` and the products of cells of four bytes: one f32 or two bf16 each.
+    ///
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
+
+    /// Runs an operation with the instruction set, bf16 instructions included for bf16.
+    ///
+    /// # Safety
+    /// This machine must have it; and the conditions of the operation.
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output;
+
     /// See [`super::accumulate`].
     ///
     /// # Safety
     /// See there.
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<Self>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<Self>],
-        acc: Rows<f32>,
-    );
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, Self>);
 }
 
 impl Products for f32 {
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<f32>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<f32>],
-        acc: Rows<f32>,
-    ) {
-        let product = Accumulate {
-            weights,
-            units,
-            rows,
-            segments,
-            acc,
-        };
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::fma(L::from_bits(operand), L::from_bits(weights), sum) }
+    }
+
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output {
+        // SAFETY: the caller's promise.
+        unsafe { isa.run(operation) }
+    }
+
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, f32>) {
         // SAFETY: the caller's promise.
         unsafe { isa.run(product) }
     }
 }
 
 impl Products for bf16 {
-    unsafe fn accumulate(
-        isa: Isa,
-        weights: &Packed<bf16>,
-        units: Range<usize>,
-        rows: Range<usize>,
-        segments: &[Rows<bf16>],
-        acc: Rows<f32>,
-    ) {
-        let _ = isa;
-        let depth = weights.depth();
-        for unit in units {
-            for row in rows.clone() {
-                let mut start = unit * depth;
-                for (&length, segment) in weights.segments().iter().zip(segments) {
-                    for k in 0..length {
-                        for lane in 0..16 {
-                            // SAFETY: the caller's promise.
-                            unsafe {
-                                let sum = acc.row(row).add(unit * 16 + lane);
-                                let w = weights.data()[(start + k / 2 * 2) * 16 + 2 * lane + k % 2];
-                                let a = *segment.row(row).add(k);
-                                *sum = a.to_f32().mul_add(w.to_f32(), *sum);
-                            }
-                        }
-                    }
-                    start += length;
-                }
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot_pairs(sum, operand, weights) }
+    }
+
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => crate::cpu::lanes::Avx512::<true>::run(operation),
+                _ => isa.run(operation),
+            }
+        }
+    }
+
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, bf16>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx => super::amx::accumulate(&mut super::amx::Hardware, &product),
+                _ => Self::run(isa, product),
             }
         }
     }

@@ -4,6 +4,8 @@
 //! them, so it does not depend on how rows, columns or threads are split. In f32 it does not
 //! depend on the instruction set either.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
 mod blocks;
 pub(super) mod kernels;
 mod packing;
@@ -11,6 +13,8 @@ mod tile;
 
 use std::ops::Range;
 
+use blocks::Accumulate;
+pub use blocks::Upcoming;
 pub use packing::{Columns, Packed, UNIT};
 
 use super::isa::Isa;
@@ -22,7 +26,7 @@ use super::rows::{Element, Rows};
 /// segment of `weights`, in order.
 ///
 /// # Safety
-/// All addressed rows must be valid for reads (operands: the padded segment length) and writes
+/// This machine must have `isa`. All addressed rows must be valid for reads (operands: the padded segment length) and writes
 /// (`acc`), operands and `acc` must not overlap, and no other thread may touch the same part of
 /// `acc`.
 pub unsafe fn accumulate<E: Element>(
@@ -34,11 +38,32 @@ pub unsafe fn accumulate<E: Element>(
     acc: Rows<f32>,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { E::accumulate(isa, weights, units, rows, segments, acc) }
+    unsafe { accumulate_then(isa, weights, units, rows, segments, acc, None) }
 }
 
-/// Whether AMX tiles for bf16 can be used: the processor has them and the system lends them.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn amx_available() -> bool {
-    false
+/// [`accumulate`] that asks, towards its end, for the first weights of the product that this thread
+/// computes next ([`Packed::upcoming`] of its first unit): at small batch, reading weights is what
+/// takes the time.
+///
+/// # Safety
+/// As for [`accumulate`].
+pub unsafe fn accumulate_then<E: Element>(
+    isa: Isa,
+    weights: &Packed<E>,
+    units: Range<usize>,
+    rows: Range<usize>,
+    segments: &[Rows<E>],
+    acc: Rows<f32>,
+    then: Option<Upcoming>,
+) {
+    let product = Accumulate {
+        weights,
+        units,
+        rows,
+        segments,
+        acc,
+        then,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { E::accumulate(isa, product) }
 }

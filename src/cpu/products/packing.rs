@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::blocks::Upcoming;
 use crate::cpu::isa::Isa;
 use crate::cpu::rows::Element;
 
@@ -98,6 +99,16 @@ impl<E: Element> Packed<E> {
     /// Bytes of packed weights.
     pub fn bytes(&self) -> usize {
         std::mem::size_of_val(self.lines.as_slice())
+    }
+
+    /// The weights of the units from `unit` on, for [`super::accumulate_then`].
+    pub fn upcoming(&self, unit: usize) -> Upcoming {
+        let cells = self.depth / E::GROUP;
+        let weights: *const i32 = self.lines.as_ptr().cast();
+        Upcoming {
+            weights: weights.wrapping_add(unit * cells * UNIT),
+            unit_stride: cells * UNIT,
+        }
     }
 
     /// Sum of the padded segment lengths: `16 * depth` weights from one unit to the next.

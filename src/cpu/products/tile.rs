@@ -1,32 +1,39 @@
 //! The inner loop: a tile of rows by units whose sums stay in registers over a run of k.
+//!
+//! It counts in cells of four bytes, which are one f32 or a pair of bf16.
 
+use std::marker::PhantomData;
+
+use super::kernels::Products;
 use crate::cpu::lanes::{LANES, Lanes, Vectorised};
 
-/// Adds `k` products to a tile of `R` rows and `U` neighbouring units.
-#[derive(Clone, Copy)]
-pub(super) struct Tile<const R: usize, const U: usize> {
-    pub k: usize,
+/// Adds the products of `cells` cells to a tile of `R` rows and `U` neighbouring units.
+pub(super) struct Tile<E, const R: usize, const U: usize> {
+    pub cells: usize,
     /// Operand rows.
-    pub rows: [*const f32; R],
-    /// Weights of the first unit, `[k][16]`; those of the next one are `unit_stride` further.
-    pub weights: *const f32,
+    pub rows: [*const i32; R],
+    /// Weights of the first unit, `[cells][16]`; those of the next one are `unit_stride` further.
+    pub weights: *const i32,
     pub unit_stride: usize,
     /// Sums of the first unit, by row.
     pub sums: [*mut f32; R],
     /// Weights to ask for meanwhile.
     pub ahead: Ahead,
+    pub element: PhantomData<E>,
 }
 
-/// Which weights a tile prefetches: in every step of four k, the lines `first .. first + lines` of
-/// the four of each unit, at a distance of `offset` bytes from the weights in use.
+/// Which weights a tile prefetches: while it computes the cells `start..end`, those with the same
+/// numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    pub offset: isize,
-    pub first: usize,
-    pub lines: usize,
+    /// Weights of the first unit at cell 0; any address will do.
+    pub weights: *const i32,
+    pub unit_stride: usize,
+    pub start: usize,
+    pub end: usize,
 }
 
-impl<const R: usize, const U: usize> Vectorised for Tile<R, U> {
+impl<E: Products, const R: usize, const U: usize> Vectorised for Tile<E, R, U> {
     type Output = ();
 
     #[inline(always)]
@@ -39,24 +46,19 @@ impl<const R: usize, const U: usize> Vectorised for Tile<R, U> {
                     *sum = L::load(from.add(unit * LANES));
                 }
             }
-            let ahead = self.weights.wrapping_byte_offset(self.ahead.offset);
-            let mut k = 0;
-            while k + 4 <= self.k {
-                for line in self.ahead.first..self.ahead.first + self.ahead.lines {
-                    for unit in 0..U {
-                        let at = unit * self.unit_stride + (k + line) * LANES;
-                        L::prefetch(ahead.wrapping_add(at).cast());
-                    }
-                }
-                step::<L, R, U>(&self, k, &mut sums);
-                step::<L, R, U>(&self, k + 1, &mut sums);
-                step::<L, R, U>(&self, k + 2, &mut sums);
-                step::<L, R, U>(&self, k + 3, &mut sums);
-                k += 4;
+            let Ahead { start, end, .. } = self.ahead;
+            for cell in 0..start {
+                step::<E, L, R, U>(&self, cell, &mut sums);
             }
-            while k < self.k {
-                step::<L, R, U>(&self, k, &mut sums);
-                k += 1;
+            for cell in start..end {
+                for unit in 0..U {
+                    let at = unit * self.ahead.unit_stride + cell * LANES;
+                    L::prefetch(self.ahead.weights.wrapping_add(at).cast());
+                }
+                step::<E, L, R, U>(&self, cell, &mut sums);
+            }
+            for cell in end..self.cells {
+                step::<E, L, R, U>(&self, cell, &mut sums);
             }
             for (sums, &to) in sums.iter().zip(&self.sums) {
                 for (unit, &sum) in sums.iter().enumerate() {
@@ -67,22 +69,24 @@ impl<const R: usize, const U: usize> Vectorised for Tile<R, U> {
     }
 }
 
+// Not unrolled: with more steps in view, the compiler hoists loads until sums no longer fit in
+// registers.
 #[inline(always)]
-unsafe fn step<L: Lanes, const R: usize, const U: usize>(
-    tile: &Tile<R, U>,
-    k: usize,
+unsafe fn step<E: Products, L: Lanes, const R: usize, const U: usize>(
+    tile: &Tile<E, R, U>,
+    cell: usize,
     sums: &mut [[L::F; U]; R],
 ) {
     // SAFETY: as for the tile.
     unsafe {
-        let mut weights = [L::splat(0.0); U];
+        let mut weights = [L::splat_i(0); U];
         for (unit, weights) in weights.iter_mut().enumerate() {
-            *weights = L::load(tile.weights.add(unit * tile.unit_stride + k * LANES));
+            *weights = L::load_i(tile.weights.add(unit * tile.unit_stride + cell * LANES));
         }
         for (sums, row) in sums.iter_mut().zip(&tile.rows) {
-            let a = L::splat(*row.add(k));
+            let a = L::splat_i(row.add(cell).read_unaligned());
             for (sum, &weights) in sums.iter_mut().zip(&weights) {
-                *sum = L::fma(a, weights, *sum);
+                *sum = E::multiply::<L>(*sum, a, weights);
             }
         }
     }

@@ -14,7 +14,7 @@ use cuda_emulator::{DeviceConfig, Engine, Launch, LaunchOrder};
 pub struct Sequence(pub u64);
 
 impl Sequence {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6364136223846793005)
@@ -116,7 +116,7 @@ pub fn check(
     }
     let mut sequence = Sequence(7);
     for _ in 0..512 {
-        operands.push([sequence.next(), sequence.next(), sequence.next()]);
+        operands.push([sequence.draw(), sequence.draw(), sequence.draw()]);
     }
     for o in &mut operands {
         for (v, bits) in o.iter_mut().zip(from.iter().chain(&[64, 64, 64])) {

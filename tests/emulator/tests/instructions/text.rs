@@ -55,13 +55,13 @@ fn mutated_text_never_panics_or_hangs() {
     let mut ran = 0;
     for _ in 0..1500 {
         let mut text = KERNEL.as_bytes().to_vec();
-        if sequence.next() % 2 == 0 {
+        if sequence.draw().is_multiple_of(2) {
             // Whole tokens exchanged, dropped or repeated.
             let mut mutated = tokens.clone();
-            for _ in 0..=sequence.next() % 3 {
-                let at = sequence.next() as usize % mutated.len();
-                let from = sequence.next() as usize % mutated.len();
-                match sequence.next() % 3 {
+            for _ in 0..=sequence.draw() % 3 {
+                let at = sequence.draw() as usize % mutated.len();
+                let from = sequence.draw() as usize % mutated.len();
+                match sequence.draw() % 3 {
                     0 => mutated[at] = mutated[from],
                     1 => {
                         mutated.remove(at);
@@ -71,9 +71,9 @@ fn mutated_text_never_panics_or_hangs() {
             }
             text = mutated.concat().into_bytes();
         } else {
-            for _ in 0..=sequence.next() % 4 {
-                let at = sequence.next() as usize % text.len();
-                text[at] = sequence.next() as u8 & 0x7f;
+            for _ in 0..=sequence.draw() % 4 {
+                let at = sequence.draw() as usize % text.len();
+                text[at] = sequence.draw() as u8 & 0x7f;
             }
         }
         let text = String::from_utf8_lossy(&text).into_owned();

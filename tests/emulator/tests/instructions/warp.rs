@@ -29,12 +29,8 @@ fn shuffles() {
             32,
             &operands,
         );
-        for lane in 0..32 {
-            assert_eq!(
-                found[lane],
-                100 + source(lane as u64),
-                "{text}, lane {lane}"
-            );
+        for (lane, found) in found.iter().enumerate() {
+            assert_eq!(*found, 100 + source(lane as u64), "{text}, lane {lane}");
         }
     }
 }

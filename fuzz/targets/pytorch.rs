@@ -1,0 +1,11 @@
+//! Reads arbitrary bytes as PyTorch files of both kinds.
+#![no_main]
+
+use fastpix::checkpoint::{Checkpoint, LoadOptions};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(checkpoint) = Checkpoint::from_bytes("model.pth", bytes, &LoadOptions::default()) {
+        let _ = checkpoint.into_weights();
+    }
+});

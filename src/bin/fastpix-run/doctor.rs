@@ -1,0 +1,170 @@
+//! `doctor`: show what this machine offers.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use clap::Args;
+use fastpix::cpu::isa::{Isa, VARIABLE};
+use fastpix::models::EMBEDDED;
+use serde::Serialize;
+
+use crate::{Outcome, output};
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    system: String,
+    processor: Option<String>,
+    cpu_features: Vec<&'static str>,
+    instruction_sets: Vec<String>,
+    instruction_set: Result<String, String>,
+    threads: usize,
+    cuda: Cuda,
+    models: Vec<String>,
+}
+
+/// What there is of CUDA.
+#[derive(Serialize)]
+struct Cuda {
+    /// Whether the driver's library can be loaded.
+    driver_library: bool,
+    /// The devices, or why there are none.
+    devices: Result<Vec<String>, String>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Doctor) -> Result<Outcome> {
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        processor: processor(),
+        cpu_features: cpu_features(),
+        instruction_sets: Isa::available()
+            .iter()
+            .map(|isa| isa.name().to_owned())
+            .collect(),
+        instruction_set: Isa::detect()
+            .map(|isa| isa.name().to_owned())
+            .map_err(|fault| fault.to_string()),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        cuda: cuda(),
+        models: EMBEDDED
+            .iter()
+            .map(|model| format!("{}: {}", model.name, model.description))
+            .collect(),
+    };
+    if arguments.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&as_text(&report)?)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn as_text(report: &Report) -> Result<String> {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| writeln!(text, "{name:<17}{value}");
+    line("fastpix", report.version)?;
+    line("system", &report.system)?;
+    if let Some(processor) = &report.processor {
+        line("processor", processor)?;
+    }
+    line("CPU features", &report.cpu_features.join(" "))?;
+    let used = match &report.instruction_set {
+        Ok(used) => format!("{used} (of {})", report.instruction_sets.join(", ")),
+        Err(fault) => format!("{fault} (environment variable {VARIABLE})"),
+    };
+    line("instruction set", &used)?;
+    line("threads", &report.threads.to_string())?;
+    let driver = if report.cuda.driver_library {
+        "found"
+    } else {
+        "not found"
+    };
+    line("CUDA driver", driver)?;
+    match &report.cuda.devices {
+        Ok(devices) => {
+            for device in devices {
+                line("CUDA device", device)?;
+            }
+        }
+        Err(reason) => line("CUDA devices", &format!("none: {reason}"))?,
+    }
+    for model in &report.models {
+        line("embedded model", model)?;
+    }
+    Ok(text)
+}
+
+/// The processor's name, where the system tells it.
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The features of the processor that the inner loops can make use of.
+fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let features = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let features = [("neon", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let features: [(&str, bool); 0] = [];
+    let mut found: Vec<_> = features
+        .into_iter()
+        .filter_map(|(name, present)| present.then_some(name))
+        .collect();
+    // AMX also needs leave of the system, which only its instruction set knows about.
+    if Isa::Amx.is_available() {
+        found.push("amx");
+    }
+    found
+}
+
+fn cuda() -> Cuda {
+    // SAFETY: loading the driver's library runs its initialisers, as any program that uses the
+    // GPU does; nothing in it is called.
+    let driver_library = unsafe { cudarc::driver::sys::is_culib_present() };
+    // Calls into a library that is not there would panic.
+    let devices = if driver_library {
+        cuda_devices().map_err(|fault| format!("{fault:?}"))
+    } else {
+        Err("there is no NVIDIA driver on this machine".into())
+    };
+    Cuda {
+        driver_library,
+        devices,
+    }
+}
+
+fn cuda_devices() -> Result<Vec<String>, cudarc::driver::DriverError> {
+    use cudarc::driver::CudaContext;
+    (0..CudaContext::device_count()?)
+        .map(|index| {
+            let context = CudaContext::new(index as usize)?;
+            let (major, minor) = context.compute_capability()?;
+            let gigabytes = context.total_mem()? as f64 / f64::from(1 << 30);
+            Ok(format!(
+                "{index}: {}, compute capability {major}.{minor}, {gigabytes:.1} GiB",
+                context.name()?
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,132 @@
+//! `inspect`: show what a model file holds.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use fastpix::checkpoint::{Averages, Checkpoint, Inspection};
+use serde_json::json;
+
+use crate::model;
+use crate::{Outcome, output};
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Model file of any known format, or an embedded model: avatars, fashion.
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Inspect) -> Result<Outcome> {
+    let inspection = match model::embedded(&arguments.model) {
+        Some(model) => model.inspect()?,
+        None => Checkpoint::inspect(&arguments.model)?,
+    };
+    if arguments.json {
+        output::print_json(&as_json(&inspection))?;
+    } else {
+        output::print(&as_text(&inspection)?)?;
+    }
+    match inspection.problem {
+        None => Ok(Outcome::Done),
+        Some(problem) => bail!("{problem}"),
+    }
+}
+
+fn as_json(inspection: &Inspection) -> serde_json::Value {
+    let tensors: Vec<_> = inspection
+        .tensors
+        .iter()
+        .map(|tensor| {
+            json!({
+                "name": tensor.name,
+                "model_tensor": tensor.canonical,
+                "element_type": tensor.element_type,
+                "shape": tensor.shape,
+            })
+        })
+        .collect();
+    let ignored: Vec<_> = inspection
+        .ignored
+        .iter()
+        .map(|ignored| json!({ "name": ignored.name, "why": ignored.why }))
+        .collect();
+    json!({
+        "path": inspection.path.to_string_lossy(),
+        "format": inspection.format.to_string(),
+        "hyperparameters": inspection.hyperparameters,
+        "from_metadata": inspection.has_metadata,
+        "parameters": inspection.parameters,
+        "averages": averages(inspection.averages),
+        "tensors": tensors,
+        "ignored": ignored,
+        "notes": inspection.notes,
+        "problem": inspection.problem,
+    })
+}
+
+fn averages(averages: Averages) -> &'static str {
+    match averages {
+        Averages::Present { used: true } => "present, used",
+        Averages::Present { used: false } => "present, not used",
+        Averages::Absent => "absent",
+    }
+}
+
+fn as_text(inspection: &Inspection) -> Result<String> {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| writeln!(text, "{name:<17}{value}");
+    line("file", &inspection.path.to_string_lossy())?;
+    line("format", &inspection.format.to_string())?;
+    if let Some(hyper) = &inspection.hyperparameters {
+        let from = if inspection.has_metadata {
+            "from metadata"
+        } else {
+            "inferred from the tensors"
+        };
+        line("model", &format!("PixelCNN++ ({from})"))?;
+        line("stacks", "vertical and horizontal, 3 levels each")?;
+        line("nr_resnet", &hyper.nr_resnet.to_string())?;
+        line("filters", &hyper.nr_filters.to_string())?;
+        line("mixtures", &hyper.nr_mix.to_string())?;
+        line("channels", &hyper.channels.to_string())?;
+        let classes = hyper
+            .classes
+            .map_or("none: not class-conditional".into(), |n| n.to_string());
+        line("classes", &classes)?;
+        let size = hyper
+            .image_size
+            .map_or("not stated".into(), |(h, w)| format!("{h}x{w}"));
+        line("image size", &size)?;
+    }
+    if let Some(parameters) = inspection.parameters {
+        line("parameters", &parameters.to_string())?;
+    }
+    line("moving averages", averages(inspection.averages))?;
+    for note in &inspection.notes {
+        line("note", note)?;
+    }
+    for ignored in &inspection.ignored {
+        line("ignored", &format!("{}: {}", ignored.name, ignored.why))?;
+    }
+    writeln!(text, "\n{} tensors:", inspection.tensors.len())?;
+    for tensor in &inspection.tensors {
+        write!(
+            text,
+            "  {} {} {:?}",
+            tensor.name, tensor.element_type, tensor.shape
+        )?;
+        match &tensor.canonical {
+            Some(canonical) if *canonical != tensor.name => writeln!(text, " -> {canonical}")?,
+            Some(_) => writeln!(text)?,
+            None => writeln!(text, " (not loaded)")?,
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,93 @@
+//! Options that say which model runs where, and their meaning.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use fastpix::checkpoint::{Checkpoint, LoadOptions};
+use fastpix::cpu::isa::Isa;
+use fastpix::models::{self, EmbeddedModel};
+use fastpix::{DeviceChoice, Engine, EngineOptions};
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArguments {
+    /// Model file of any known format, or an embedded model: avatars, fashion.
+    #[arg(long, value_name = "PATH|NAME", default_value = "avatars")]
+    pub model: PathBuf,
+    /// Use the raw weights of a checkpoint that also holds moving averages.
+    #[arg(long)]
+    pub raw_weights: bool,
+}
+
+/// Where and in which precision it runs.
+#[derive(Debug, Args)]
+pub struct DeviceArguments {
+    /// Where to run: auto, cpu, cuda or cuda:I.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// CPU threads; all cores by default.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// What weights and activations are stored as; sums are always f32.
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Instruction set of the CPU's inner loops, the best one by default: portable, neon, avx2,
+    /// avx512, avx512bf16 or amx.
+    #[arg(long, value_name = "NAME", value_parser = Isa::from_name)]
+    pub cpu_features: Option<Isa>,
+}
+
+/// The precisions by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Precision {
+    /// 32 bits, exact to the reference.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl From<Precision> for fastpix::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// The embedded model of this name, if there is one.
+pub fn embedded(model: &Path) -> Option<&'static EmbeddedModel> {
+    models::embedded(model.to_str()?)
+}
+
+/// Loads a model file or an embedded model.
+pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
+    if let Some(model) = embedded(model) {
+        return Ok(model.checkpoint()?);
+    }
+    let options = LoadOptions {
+        raw_weights,
+        ..LoadOptions::default()
+    };
+    let checkpoint = Checkpoint::open(model, &options);
+    // A mistyped name looks like a file that does not exist.
+    let name_only = model.components().count() == 1 && model.extension().is_none();
+    if checkpoint.is_err() && name_only && !model.exists() {
+        let names: Vec<&str> = models::EMBEDDED.iter().map(|model| model.name).collect();
+        return checkpoint.with_context(|| format!("no embedded model ({})", names.join(", ")));
+    }
+    Ok(checkpoint?)
+}
+
+/// Loads the model and prepares it on the device.
+pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine> {
+    let weights = load(&model.model, model.raw_weights)?.into_weights()?;
+    let options = EngineOptions {
+        device: device.device.clone(),
+        threads: device.threads.map(usize::from),
+        precision: device.precision.into(),
+        cpu_features: device.cpu_features,
+    };
+    Ok(Engine::new(&weights, &options)?)
+}

@@ -1,0 +1,308 @@
+//! From the module names of PyTorch ports to the places of the model.
+//!
+//! The names are those of the best-known port, `pclucas14/pixel-cnn-pp`. It computes what the
+//! original computes, with these differences: no class input, no moving averages, and weight norm
+//! of deconvolutions per input channel, which is folded here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::super::error::shown;
+use super::super::mapping::{self, Mapped, Mapping};
+use super::super::source::Entry;
+use super::super::{Averages, CheckpointError, Ignored};
+use super::recipe::{BatchNorm, Recipe, canonical_axes};
+use crate::model::{Hyperparameters, HyperparametersError, LayerId, Layers};
+
+/// What wrappers put before every name: `DataParallel`, an outer module, `torch.compile`.
+const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
+
+/// The name without what wrappers put before it.
+fn bare(mut name: &str) -> &str {
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
+    name
+}
+
+/// Whether these are the names of such a port.
+pub(crate) fn recognised(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| {
+        let name = bare(&entry.name);
+        [
+            "u_init.",
+            "ul_init.",
+            "up_layers.",
+            "down_layers.",
+            "nin_out.",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start))
+    })
+}
+
+/// A tensor of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Weight,
+    V,
+    G,
+    Bias,
+    Mean,
+    Variance,
+}
+
+/// Splits a name into module and tensor.
+fn split(name: &str) -> Option<(&str, Part)> {
+    const PARTS: [(&str, Part); 8] = [
+        (".parametrizations.weight.original0", Part::G),
+        (".parametrizations.weight.original1", Part::V),
+        (".weight_g", Part::G),
+        (".weight_v", Part::V),
+        (".weight", Part::Weight),
+        (".bias", Part::Bias),
+        (".running_mean", Part::Mean),
+        (".running_var", Part::Variance),
+    ];
+    PARTS
+        .iter()
+        .find_map(|&(suffix, part)| Some((name.strip_suffix(suffix)?, part)))
+}
+
+type Modules<'a> = BTreeMap<&'a str, BTreeMap<Part, usize>>;
+
+/// Maps a state dict to the model's tensors, already folded.
+pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointError> {
+    let mut modules = Modules::new();
+    let mut ignored = Vec::new();
+    let mut unused: BTreeMap<usize, &Entry> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let name = bare(&entry.name);
+        if name.ends_with(".num_batches_tracked") {
+            ignored.push(Ignored {
+                name: entry.name.clone(),
+                why: "step counter of batch normalisation".into(),
+            });
+            continue;
+        }
+        unused.insert(index, entry);
+        if let Some((module, part)) = split(name) {
+            let parts = modules.entry(module).or_default();
+            if parts.insert(part, index).is_some() {
+                return Err(CheckpointError::malformed(
+                    path,
+                    format!("tensor {}", shown(&entry.name)),
+                    "one tensor of this name",
+                    "a second one",
+                ));
+            }
+        }
+    }
+    let inferred = infer(&modules, entries);
+    let mut mapping = Mapping {
+        tensors: BTreeMap::new(),
+        unknown: Vec::new(),
+        averages: Averages::Absent,
+        ignored,
+        notes: Vec::new(),
+        file_names: BTreeMap::new(),
+        inferred: None,
+    };
+    if let Ok(hyper) = &inferred {
+        let layers = Layers::new(hyper);
+        let mut folded_norm = false;
+        for (layer, module) in places(&layers) {
+            let name = &layers.all[layer].name;
+            mapping.file_names.insert(name.clone(), module.clone());
+            let Some(parts) = modules.get(module.as_str()) else {
+                continue;
+            };
+            let norm = batch_norm(&modules, &module);
+            folded_norm |= norm.is_some();
+            let (weight, bias) = recipes(path, entries, parts, norm)?;
+            for (tensor, recipe) in [("W", weight), ("b", bias)] {
+                let Some(recipe) = recipe else { continue };
+                let used = recipe.entries();
+                let shape = canonical_shape(&entries[used[0]].shape);
+                for index in used {
+                    unused.remove(&index);
+                }
+                let recipe = mapping::Recipe::PyTorch(recipe);
+                mapping
+                    .tensors
+                    .insert(format!("{name}/{tensor}"), Mapped { recipe, shape });
+            }
+        }
+        mapping.notes = notes(hyper, folded_norm);
+    }
+    mapping.inferred = Some(inferred);
+    mapping.unknown = unused
+        .values()
+        .map(|entry| (entry.name.clone(), entry.shape.clone()))
+        .collect();
+    Ok(mapping)
+}
+
+/// How the port differs from the original, as far as it concerns who samples from it.
+fn notes(hyper: &Hyperparameters, folded_norm: bool) -> Vec<String> {
+    let mut notes = vec![
+        "PyTorch port: weight norm of deconvolutions is per input channel (the original's is per \
+         output channel); it is folded into the weights"
+            .to_owned(),
+        "PyTorch port: no moving averages are stored; these are the weights as trained".to_owned(),
+        "PyTorch port: no class input".to_owned(),
+    ];
+    if hyper.channels == 1 {
+        notes.push(
+            "PyTorch port: one-channel model with 3 numbers per mixture (logit, mean, log-scale); \
+             the original has no one-channel model"
+                .to_owned(),
+        );
+    }
+    if folded_norm {
+        notes.push(
+            "PyTorch port: batch normalisation (not in the original) with its stored statistics \
+             and eps 1e-5 is folded into the weights"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// The module of every layer.
+fn places(layers: &Layers) -> Vec<(LayerId, String)> {
+    let mut places = vec![
+        (layers.u_init, "u_init.conv".to_owned()),
+        (layers.ul_init_above, "ul_init.0.conv".to_owned()),
+        (layers.ul_init_left, "ul_init.1.conv".to_owned()),
+        (layers.output, "nin_out.lin_a".to_owned()),
+    ];
+    for level in 0..3 {
+        // The port numbers the layers of the way down in order of use.
+        for (pass, number, blocks) in [
+            ("up_layers", level, &layers.up[level]),
+            ("down_layers", 2 - level, &layers.down[level]),
+        ] {
+            for (row, pair) in blocks.iter().enumerate() {
+                for (stream, block) in [("u_stream", &pair.u), ("ul_stream", &pair.ul)] {
+                    let module = format!("{pass}.{number}.{stream}.{row}");
+                    places.push((block.conv_in, format!("{module}.conv_input.conv")));
+                    places.push((block.conv_out, format!("{module}.conv_out.conv")));
+                    if let Some(nin) = block.nin {
+                        places.push((nin, format!("{module}.nin_skip.lin_a")));
+                    }
+                }
+            }
+        }
+    }
+    for (number, pair) in layers.downsample.iter().enumerate() {
+        places.push((pair.u, format!("downsize_u_stream.{number}.conv")));
+        places.push((pair.ul, format!("downsize_ul_stream.{number}.conv")));
+    }
+    for (number, pair) in layers.upsample.iter().enumerate() {
+        places.push((pair.u, format!("upsize_u_stream.{number}.deconv")));
+        places.push((pair.ul, format!("upsize_ul_stream.{number}.deconv")));
+    }
+    places
+}
+
+/// Infers the hyperparameters from the shapes of a few layers.
+fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, HyperparametersError> {
+    let weight = |module: &str| {
+        let parts = modules.get(module);
+        [Part::V, Part::Weight]
+            .iter()
+            .find_map(|part| parts?.get(part))
+            .map(|&index| (entries[index].name.clone(), &entries[index].shape))
+            .ok_or_else(|| HyperparametersError::Missing {
+                name: format!("{module}.weight_v"),
+            })
+    };
+    let misshapen = |name: String, expected: &str, found: &[usize]| HyperparametersError::Shape {
+        name: shown(&name),
+        expected: expected.to_owned(),
+        found: found.to_vec(),
+    };
+    let (name, shape) = weight("u_init.conv")?;
+    let &[nr_filters, cin @ (2 | 4), 2, 3] = shape.as_slice() else {
+        let expected = "shape [filters, channels + 1 (2 or 4), 2, 3]";
+        return Err(misshapen(name, expected, shape));
+    };
+    let channels = cin - 1;
+    let nr_resnet = (0..)
+        .take_while(|row| weight(&format!("up_layers.0.u_stream.{row}.conv_input.conv")).is_ok())
+        .count();
+    if nr_resnet == 0 {
+        return Err(HyperparametersError::Missing {
+            name: "up_layers.0.u_stream.0.conv_input.conv.weight_v".into(),
+        });
+    }
+    let (name, shape) = weight("nin_out.lin_a")?;
+    let per_mix = if channels == 3 { 10 } else { 3 };
+    let nr_mix = match shape.as_slice() {
+        &[out, _] if out > 0 && out % per_mix == 0 => out / per_mix,
+        _ => {
+            let expected = format!("shape [a multiple of {per_mix}, filters]");
+            return Err(misshapen(name, &expected, shape));
+        }
+    };
+    let hyper = Hyperparameters {
+        nr_resnet,
+        nr_filters,
+        nr_mix,
+        channels,
+        classes: None,
+        image_size: None,
+    };
+    hyper.validate()?;
+    Ok(hyper)
+}
+
+/// The recipes of a layer's weight and bias, as far as its tensors are there.
+fn recipes(
+    path: &Path,
+    entries: &[Entry],
+    parts: &BTreeMap<Part, usize>,
+    batch_norm: Option<BatchNorm>,
+) -> Result<(Option<Recipe>, Option<Recipe>), CheckpointError> {
+    let part = |part| parts.get(&part).copied();
+    let weight = match (part(Part::V), part(Part::G), part(Part::Weight)) {
+        // With both forms present the folded one stays unused, and is refused as superfluous.
+        (Some(v), Some(g), _) => {
+            let channels = entries[v].shape.first().copied().unwrap_or(0);
+            if entries[g].count(path)? != channels {
+                return Err(CheckpointError::malformed(
+                    path,
+                    format!("tensor {}", shown(&entries[g].name)),
+                    format!("{channels} numbers, one for each of the first axis of its weight"),
+                    format!("shape {:?}", entries[g].shape),
+                ));
+            }
+            Some((v, Some(g)))
+        }
+        (_, _, Some(weight)) => Some((weight, None)),
+        _ => None,
+    };
+    Ok((
+        weight.map(|(v, g)| Recipe::Weight { v, g, batch_norm }),
+        part(Part::Bias).map(|bias| Recipe::Bias { bias, batch_norm }),
+    ))
+}
+
+/// The batch normalisation that follows a convolution, if the port was trained with one.
+fn batch_norm(modules: &Modules, module: &str) -> Option<BatchNorm> {
+    let parts = modules.get(format!("{}.bn", module.strip_suffix(".conv")?).as_str())?;
+    Some(BatchNorm {
+        weight: *parts.get(&Part::Weight)?,
+        bias: *parts.get(&Part::Bias)?,
+        mean: *parts.get(&Part::Mean)?,
+        variance: *parts.get(&Part::Variance)?,
+    })
+}
+
+fn canonical_shape(shape: &[usize]) -> Vec<usize> {
+    match canonical_axes(shape.len()) {
+        [] => shape.to_vec(),
+        axes => axes.iter().map(|&axis| shape[axis]).collect(),
+    }
+}

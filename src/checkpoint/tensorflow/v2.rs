@@ -1,0 +1,248 @@
+//! The V2 format ("tensor bundle"): a table of names with shapes and places, and the values raw in
+//! data shards, each tensor with its own checksum.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use super::super::CheckpointError;
+use super::super::bytes::FileBytes;
+use super::super::error::shown;
+use super::super::source::{Entry, Source};
+use super::proto::{BundleEntry, BundleHeader};
+use super::slices::{self, MOST_SLICES, Slice};
+use super::table::{Table, masked_crc32c};
+use super::{element_type, fill};
+
+/// Bytes in a data shard.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: i32,
+    offset: usize,
+    size: usize,
+    checksum: u32,
+}
+
+/// An opened checkpoint.
+pub(crate) struct V2Files {
+    prefix: PathBuf,
+    index: PathBuf,
+    num_shards: i32,
+    /// Data shards opened so far.
+    shards: BTreeMap<i32, FileBytes<'static>>,
+    entries: Vec<Entry>,
+    /// Where each of `entries` lies, slice by slice.
+    parts: Vec<Vec<(Slice, Place)>>,
+}
+
+impl V2Files {
+    /// Reads the index; data shards are opened when a tensor needs them.
+    pub(crate) fn open(prefix: &Path, table: &Table) -> Result<Self, CheckpointError> {
+        let path = table.path();
+        let malformed = |name: &str, expected: &str, found: String| {
+            CheckpointError::malformed(
+                path,
+                format!("tensor {}", shown(name)),
+                expected,
+                shown(&found),
+            )
+        };
+        let mut header: Option<BundleHeader> = None;
+        let mut messages: BTreeMap<Vec<u8>, BundleEntry> = BTreeMap::new();
+        table.for_each(|key, value| {
+            let name = || String::from_utf8_lossy(key).into_owned();
+            if key.is_empty() {
+                let fail = |found| malformed("(header)", "a BundleHeaderProto message", found);
+                header =
+                    Some(BundleHeader::decode(value).map_err(|fault| fail(fault.to_string()))?);
+                return Ok(());
+            }
+            let entry = BundleEntry::decode(value).map_err(|fault| {
+                malformed(&name(), "a BundleEntryProto message", fault.to_string())
+            })?;
+            if entry.dtype == 0 {
+                return Err(malformed(&name(), "an element type", "none".into()));
+            }
+            messages.insert(key.to_vec(), entry);
+            Ok(())
+        })?;
+        let header = header
+            .ok_or_else(|| malformed("(header)", "an entry with the empty key", "none".into()))?;
+        if header.endianness != 0 {
+            let found = format!("endianness {}", header.endianness);
+            return Err(malformed("(header)", "little-endian data", found));
+        }
+        let place = |name: &str, entry: &BundleEntry| {
+            let size = (usize::try_from(entry.offset), usize::try_from(entry.size));
+            match size {
+                (Ok(offset), Ok(size))
+                    if (0..header.num_shards).contains(&entry.shard_id)
+                        && offset.checked_add(size).is_some() =>
+                {
+                    Ok(Place {
+                        shard: entry.shard_id,
+                        offset,
+                        size,
+                        checksum: entry.crc32c,
+                    })
+                }
+                _ => Err(malformed(
+                    name,
+                    &format!("a place in one of {} shards", header.num_shards),
+                    format!(
+                        "shard {}, offset {}, size {}",
+                        entry.shard_id, entry.offset, entry.size
+                    ),
+                )),
+            }
+        };
+        let mut entries = Vec::new();
+        let mut parts = Vec::new();
+        let mut places = Vec::new();
+        for (key, message) in &messages {
+            if key[0] == 0 {
+                // A slice: listed with its tensor.
+                continue;
+            }
+            let name = std::str::from_utf8(key).map_err(|_| {
+                malformed(
+                    &String::from_utf8_lossy(key),
+                    "a UTF-8 name",
+                    "other bytes".into(),
+                )
+            })?;
+            let shape = slices::shape_of(message.shape.as_ref()).ok_or_else(|| {
+                malformed(
+                    name,
+                    "a shape of up to 8 known sides",
+                    format!("{:?}", message.shape),
+                )
+            })?;
+            let entry = Entry {
+                name: name.to_owned(),
+                shape,
+                element: element_type(message.dtype),
+            };
+            entry.count(path)?;
+            if message.slices.len() > MOST_SLICES {
+                let found = format!("{}", message.slices.len());
+                return Err(malformed(name, "at most 1024 slices", found));
+            }
+            let mut stored = Vec::new();
+            if message.slices.is_empty() {
+                stored.push((Slice::whole(&entry.shape), place(name, message)?));
+            }
+            for slice in &message.slices {
+                let slice = Slice::new(slice, &entry.shape).ok_or_else(|| {
+                    malformed(name, "slices within its shape", format!("{slice:?}"))
+                })?;
+                let part = messages.get(&slice.key(name)).ok_or_else(|| {
+                    malformed(
+                        name,
+                        "an entry for each slice",
+                        format!("none for {slice:?}"),
+                    )
+                })?;
+                if part.dtype != message.dtype {
+                    let found = format!("types {} and {}", message.dtype, part.dtype);
+                    return Err(malformed(name, "slices of its type", found));
+                }
+                let place = place(name, part)?;
+                stored.push((slice, place));
+            }
+            for (slice, place) in &stored {
+                if let Some(size) = entry.element.size() {
+                    let expected = slice.count().saturating_mul(size);
+                    if place.size != expected {
+                        let expected = format!("{expected} bytes");
+                        return Err(malformed(name, &expected, format!("{}", place.size)));
+                    }
+                }
+                places.push((place.shard, place.offset, place.size, entries.len()));
+            }
+            entries.push(entry);
+            parts.push(stored);
+        }
+        places.retain(|&(_, _, size, _)| size > 0);
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            let ((shard, offset, size, first), (next_shard, next, _, second)) = (pair[0], pair[1]);
+            let (first, second): (&Entry, &Entry) = (&entries[first], &entries[second]);
+            if shard == next_shard && offset + size > next {
+                return Err(malformed(
+                    &second.name,
+                    "bytes of its own",
+                    format!("bytes shared with tensor {}", first.name),
+                ));
+            }
+        }
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            index: path.to_owned(),
+            num_shards: header.num_shards,
+            shards: BTreeMap::new(),
+            entries,
+            parts,
+        })
+    }
+}
+
+/// The file of a data shard.
+pub(super) fn shard_path(prefix: &Path, shard: i32, num_shards: i32) -> PathBuf {
+    let mut path = prefix.as_os_str().to_owned();
+    path.push(format!(".data-{shard:05}-of-{num_shards:05}"));
+    path.into()
+}
+
+impl Source for V2Files {
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        let entry = &self.entries[index];
+        if entry.element.size().is_none() {
+            return Err(entry.unread(&self.index));
+        }
+        let (prefix, num_shards) = (&self.prefix, self.num_shards);
+        let shards = &mut self.shards;
+        fill(
+            &self.index,
+            entry,
+            self.parts[index].clone(),
+            |slice, place| {
+                let path = shard_path(prefix, place.shard, num_shards);
+                let bytes = match shards.entry(place.shard) {
+                    std::collections::btree_map::Entry::Occupied(opened) => opened.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(vacant) => {
+                        vacant.insert(FileBytes::open(&path)?)
+                    }
+                };
+                let length = bytes.as_ref().len();
+                let end = place.offset + place.size;
+                let Some(data) = bytes.as_ref().get(place.offset..end) else {
+                    return Err(CheckpointError::malformed(
+                        &path,
+                        format!("tensor {}", shown(&entry.name)),
+                        format!("a file of at least {end} bytes"),
+                        format!("{length}"),
+                    ));
+                };
+                let found = masked_crc32c(data);
+                if found != place.checksum {
+                    return Err(CheckpointError::Checksum {
+                        path,
+                        place: format!("tensor {} at offset {}", shown(&entry.name), place.offset),
+                        expected: place.checksum,
+                        found,
+                    });
+                }
+                let mut values = Vec::with_capacity(slice.count());
+                entry.element.decode(data, &mut values);
+                bytes.release(place.offset..end);
+                Ok(values)
+            },
+        )
+    }
+}

@@ -1,0 +1,278 @@
+use fastpix::images;
+
+use crate::process::{Place, read_npy};
+
+#[test]
+fn without_arguments_sixteen_avatars_are_generated_in_silence() {
+    let place = Place::new();
+    let ended = place.run(&[]);
+    ended.succeeded();
+    assert_eq!(ended.out, "");
+    let mut expected: Vec<String> = (0..16).map(|i| format!("image-{i:06}.png")).collect();
+    expected.insert(0, "grid-000000-000015.png".into());
+    assert_eq!(place.names("samples"), expected);
+    let image = images::read(&place.path("samples/image-000000.png")).expect("a PNG");
+    assert_eq!(image.shape, [1, 16, 16, 3]);
+}
+
+#[test]
+fn json_summary_names_every_file_and_nothing_else_is_printed() {
+    let place = Place::new();
+    let arguments = [
+        "generate",
+        "--count",
+        "3",
+        "--batch-size",
+        "2",
+        "--size",
+        "8x12",
+        "--seed",
+        "7",
+        "--save-dir",
+        "out/here",
+        "--npy",
+        "all.npy",
+        "--device",
+        "cpu",
+        "--json",
+    ];
+    let json = place.run(&arguments).json();
+    assert_eq!(json["images"], 3);
+    assert_eq!(json["seed"], 7);
+    assert_eq!(json["precision"], "f32");
+    assert!(
+        json["device"]
+            .as_str()
+            .is_some_and(|device| device.starts_with("cpu"))
+    );
+    let seconds = json["seconds"].as_f64().expect("seconds");
+    let rate = json["images_per_second"].as_f64().expect("a rate");
+    assert!((rate * seconds - 3.0).abs() < 1e-6, "{json}");
+    let files: Vec<&str> = json["files"]
+        .as_array()
+        .expect("files")
+        .iter()
+        .filter_map(|file| file.as_str())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "out/here/image-000000.png",
+            "out/here/image-000001.png",
+            "out/here/grid-000000-000001.png",
+            "out/here/image-000002.png",
+            "all.npy",
+        ]
+    );
+    assert!(files.iter().all(|file| place.path(file).is_file()));
+    assert_eq!(place.names("out/here").len(), 4);
+}
+
+#[test]
+fn pngs_and_array_hold_the_same_images() {
+    let place = Place::new();
+    place
+        .run(&["--count", "3", "--size", "8x4", "--npy", "all.npy"])
+        .succeeded();
+    let (shape, levels) = read_npy::<u8>(&place.path("all.npy"));
+    assert_eq!(shape, [3, 8, 4, 3]);
+    for (index, expected) in levels.chunks(8 * 4 * 3).enumerate() {
+        let path = place.path(&format!("samples/image-{index:06}.png"));
+        let image = images::read(&path).expect("a PNG");
+        assert_eq!(
+            (image.shape, image.levels.as_slice()),
+            ([1, 8, 4, 3], expected)
+        );
+    }
+}
+
+#[test]
+fn an_image_does_not_depend_on_batch_threads_or_neighbours() {
+    let place = Place::new();
+    place
+        .run(&[
+            "--count",
+            "5",
+            "--size",
+            "8x8",
+            "--save-dir",
+            "together",
+            "--threads",
+            "2",
+        ])
+        .succeeded();
+    let alone = [
+        "--count",
+        "1",
+        "--size",
+        "8x8",
+        "--save-dir",
+        "alone",
+        "--first-image",
+        "3",
+        "--batch-size",
+        "1",
+        "--threads",
+        "1",
+    ];
+    place.run(&alone).succeeded();
+    assert_eq!(
+        place.bytes("together/image-000003.png"),
+        place.bytes("alone/image-000003.png")
+    );
+}
+
+#[test]
+fn seeds_and_temperatures_change_images() {
+    let place = Place::new();
+    let levels = |name: &str, more: &[&str]| {
+        let file = format!("{name}.npy");
+        let all = [&["--count", "1", "--size", "8x8", "--npy", &file], more].concat();
+        place.run(&all).succeeded();
+        read_npy::<u8>(&place.path(&file)).1
+    };
+    let plain = levels("plain", &[]);
+    assert_eq!(
+        plain,
+        levels("again", &["--seed", "0", "--temperature", "1"])
+    );
+    assert_ne!(plain, levels("seed", &["--seed", "1"]));
+    assert_ne!(plain, levels("cold", &["--temperature", "0.5"]));
+}
+
+#[test]
+fn naive_generation_gives_the_same_images() {
+    let place = Place::new();
+    let common = ["--count", "2", "--size", "8x4", "--npy"];
+    place
+        .run(&[&common[..], &["cached.npy"]].concat())
+        .succeeded();
+    place
+        .run(&[&common[..], &["naive.npy", "--naive"]].concat())
+        .succeeded();
+    assert_eq!(place.bytes("cached.npy"), place.bytes("naive.npy"));
+}
+
+#[test]
+fn continuous_samples_are_stored_unrounded() {
+    let place = Place::new();
+    place
+        .run(&[
+            "--count",
+            "2",
+            "--size",
+            "8x8",
+            "--continuous",
+            "--npy",
+            "values.npy",
+        ])
+        .succeeded();
+    let (shape, values) = read_npy::<f32>(&place.path("values.npy"));
+    assert_eq!(shape, [2, 8, 8, 3]);
+    assert!(values.iter().all(|value| (-1.0..=1.0).contains(value)));
+    let off_grid = |value: &&f32| ((*value + 1.0) * 127.5).fract().abs() > 1e-3;
+    assert!(values.iter().filter(off_grid).count() > values.len() / 2);
+}
+
+#[test]
+fn scale_enlarges_pngs_and_says_so_when_they_are_read() {
+    let place = Place::new();
+    place
+        .run(&[
+            "--count", "2", "--size", "8x4", "--scale", "3", "--npy", "all.npy",
+        ])
+        .succeeded();
+    let bytes = place.bytes("samples/image-000000.png");
+    // Width and height lie behind the signature and the header chunk's length and type.
+    assert_eq!(bytes[16..24], [0, 0, 0, 12, 0, 0, 0, 24]);
+    assert_eq!(read_npy::<u8>(&place.path("all.npy")).0, [2, 8, 4, 3]);
+    place
+        .run(&["score", "samples/image-000000.png"])
+        .failed_with(&["image-000000.png", "own size", "scaled up 3 times"]);
+}
+
+#[test]
+fn grid_shows_the_images_side_by_side() {
+    let place = Place::new();
+    place
+        .run(&["--count", "2", "--size", "4x4", "--npy", "all.npy"])
+        .succeeded();
+    let (_, levels) = read_npy::<u8>(&place.path("all.npy"));
+    let grid = images::read(&place.path("samples/grid-000000-000001.png")).expect("a PNG");
+    assert_eq!(grid.shape, [1, 4, 9, 3]);
+    for y in 0..4 {
+        let row = &grid.levels[y * 27..][..27];
+        assert_eq!(row[..12], levels[y * 12..][..12]);
+        assert_eq!(row[12..15], [255; 3]);
+        assert_eq!(row[15..], levels[48 + y * 12..][..12]);
+    }
+}
+
+#[test]
+fn classes_are_chosen_one_or_all_in_turn() {
+    let place = Place::new();
+    let common = ["--model", "fashion", "--size", "8x8", "--npy"];
+    let all = ["all.npy", "--class", "all", "--count", "12"];
+    place.run(&[&common[..], &all].concat()).succeeded();
+    let one = [
+        "one.npy",
+        "--class",
+        "1",
+        "--count",
+        "1",
+        "--first-image",
+        "11",
+    ];
+    place.run(&[&common[..], &one].concat()).succeeded();
+    let (shape, levels) = read_npy::<u8>(&place.path("all.npy"));
+    assert_eq!(shape, [12, 8, 8, 1]);
+    assert_eq!(levels[11 * 64..], read_npy::<u8>(&place.path("one.npy")).1);
+}
+
+#[test]
+fn bf16_is_reported() {
+    let place = Place::new();
+    let json = place
+        .run(&[
+            "--count",
+            "1",
+            "--size",
+            "4x4",
+            "--precision",
+            "bf16",
+            "--json",
+        ])
+        .json();
+    assert_eq!(json["precision"], "bf16");
+}
+
+#[test]
+fn an_existing_image_is_replaced() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("samples")).expect("a folder");
+    place.write("samples/image-000000.png", b"old");
+    place.run(&["--count", "1", "--size", "4x4"]).succeeded();
+    assert!(images::read(&place.path("samples/image-000000.png")).is_ok());
+}
+
+#[test]
+fn a_terminal_sees_progress() {
+    let place = Place::new();
+    // Python's pty module runs the program on a terminal of its own.
+    let script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))";
+    let ended = std::process::Command::new("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_fastpix-run")])
+        .args(["--count", "32", "--size", "32x32"])
+        .current_dir(place.path(""))
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(output) = ended else {
+        println!("skipped: there is no python3 to make a terminal");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    for part in ["pixels", "images/s", "left", "32 images in"] {
+        assert!(text.contains(part), "no {part:?} in {text:?}");
+    }
+}

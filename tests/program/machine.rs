@@ -1,0 +1,48 @@
+use crate::process::Place;
+
+#[test]
+fn doctor_tells_what_the_machine_offers() {
+    let place = Place::new();
+    let ended = place.run(&["doctor"]);
+    ended.succeeded();
+    for part in [
+        "instruction set",
+        "threads",
+        "CUDA driver",
+        "avatars",
+        "fashion",
+    ] {
+        assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
+    }
+    let json = place.run(&["doctor", "--json"]).json();
+    assert!(json["threads"].as_u64().is_some_and(|threads| threads > 0));
+    let cuda = &json["cuda"];
+    if cuda["driver_library"] == false {
+        let reason = cuda["devices"]["Err"].as_str();
+        assert!(
+            reason.is_some_and(|reason| reason.contains("driver")),
+            "{cuda}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_succeed() {
+    let place = Place::new();
+    let version = place.run(&["--version"]);
+    version.succeeded();
+    assert_eq!(
+        version.out.trim(),
+        concat!("fastpix-run ", env!("CARGO_PKG_VERSION"))
+    );
+    let help = place.run(&["--help"]);
+    help.succeeded();
+    for command in [
+        "generate", "complete", "score", "inspect", "convert", "doctor",
+    ] {
+        assert!(help.out.contains(command), "no {command} in {help:?}");
+        let help = place.run(&[command, "--help"]);
+        help.succeeded();
+        assert!(help.out.contains("Usage:"), "{help:?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The program from outside: what it prints, what it writes, and how it ends.
+
+mod complete;
+mod faults;
+mod generate;
+mod interrupt;
+mod machine;
+mod models;
+mod process;
+mod score;

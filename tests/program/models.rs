@@ -1,0 +1,194 @@
+use std::collections::BTreeMap;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::process::Place;
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+/// Writes the fashion model to `name`, altered.
+fn altered(place: &Place, name: &str, alter: impl FnOnce(&mut Tensors)) {
+    place
+        .run(&["convert", "fashion", "whole.safetensors"])
+        .succeeded();
+    let bytes = place.bytes("whole.safetensors");
+    let read = SafeTensors::deserialize(&bytes).expect("a model");
+    let mut tensors: Tensors = read
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec())))
+        .collect();
+    alter(&mut tensors);
+    let views = tensors.iter().map(|(name, (shape, data))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), data).expect("a tensor");
+        (name.clone(), view)
+    });
+    let bytes = safetensors::serialize(views, None).expect("a model");
+    place.write(name, &bytes);
+    std::fs::remove_file(place.path("whole.safetensors")).expect("a file to remove");
+}
+
+#[test]
+fn a_model_file_gives_the_images_of_the_embedded_model() {
+    let place = Place::new();
+    for (file, index) in [("model.npz", "npz"), ("model.safetensors", "safetensors")] {
+        place.run(&["convert", "avatars", file]).succeeded();
+        let arguments = ["--count", "1", "--npy", index, "--model", file];
+        place.run(&arguments).succeeded();
+    }
+    place
+        .run(&["--count", "1", "--npy", "embedded"])
+        .succeeded();
+    assert_eq!(place.bytes("npz"), place.bytes("embedded"));
+    assert_eq!(place.bytes("safetensors"), place.bytes("embedded"));
+}
+
+#[test]
+fn inspect_shows_what_a_model_is() {
+    let place = Place::new();
+    place.run(&["convert", "fashion", "f.npz"]).succeeded();
+    for model in ["fashion", "f.npz"] {
+        let json = place.run(&["inspect", model, "--json"]).json();
+        let hyper = &json["hyperparameters"];
+        assert_eq!(hyper["nr_resnet"], 2);
+        assert_eq!(hyper["nr_filters"], 40);
+        assert_eq!(hyper["nr_logistic_mix"], 10);
+        assert_eq!(hyper["classes"], 10);
+        assert_eq!(json["parameters"], 1_537_900);
+        assert!(json["problem"].is_null());
+        let ended = place.run(&["inspect", model]);
+        ended.succeeded();
+        for part in ["1537900", "28x28", "conv2d_0/V"] {
+            assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn inspect_without_metadata_infers_and_names_the_first_fault() {
+    let place = Place::new();
+    altered(&place, "plain.safetensors", |_| {});
+    let json = place
+        .run(&["inspect", "plain.safetensors", "--json"])
+        .json();
+    assert_eq!(json["from_metadata"], false);
+    assert_eq!(json["hyperparameters"]["classes"], 10);
+    altered(&place, "missing.safetensors", |tensors| {
+        tensors.remove("dense_3/g");
+    });
+    let ended = place.run(&["inspect", "missing.safetensors"]);
+    ended.failed_with(&["missing.safetensors", "dense_3/g"]);
+    assert!(ended.out.contains("conv2d_0/V"), "{ended:?}");
+}
+
+#[test]
+fn faulty_models_are_refused_with_tensor_expected_and_found() {
+    let place = Place::new();
+    altered(&place, "missing.safetensors", |tensors| {
+        tensors.remove("conv2d_5/V");
+    });
+    altered(&place, "extra.safetensors", |tensors| {
+        tensors.insert("conv2d_0/surplus".into(), (vec![1], vec![0; 4]));
+    });
+    altered(&place, "shape.safetensors", |tensors| {
+        let (shape, data) = tensors.get_mut("conv2d_9/g").expect("a tensor");
+        shape[0] -= 1;
+        data.truncate(shape[0] * 4);
+    });
+    for (name, value) in [
+        ("nan.safetensors", f32::NAN),
+        ("inf.safetensors", f32::INFINITY),
+    ] {
+        altered(&place, name, |tensors| {
+            let (_, data) = tensors.get_mut("conv2d_2/b").expect("a tensor");
+            data[4..8].copy_from_slice(&value.to_le_bytes());
+        });
+    }
+    let whole = place.bytes("nan.safetensors");
+    place.write("cut.safetensors", &whole[..whole.len() / 2]);
+    place.write("text.safetensors", b"certainly no model");
+    place.write("empty.npz", b"");
+    let before = place.names("");
+    let cases: &[(&str, &[&str])] = &[
+        ("missing.safetensors", &["conv2d_5/V", "expected", "found"]),
+        (
+            "extra.safetensors",
+            &["conv2d_0/surplus", "expected", "found"],
+        ),
+        ("shape.safetensors", &["conv2d_9/g", "expected", "found"]),
+        (
+            "nan.safetensors",
+            &["conv2d_2/b", "finite", "NaN", "index 1"],
+        ),
+        (
+            "inf.safetensors",
+            &["conv2d_2/b", "finite", "inf", "index 1"],
+        ),
+        ("cut.safetensors", &["expected", "found"]),
+        ("text.safetensors", &["expected", "found"]),
+        ("empty.npz", &["expected", "found"]),
+        ("absent.npz", &["No such file"]),
+        (".", &["expected a model file", "directory"]),
+    ];
+    for (model, texts) in cases {
+        let texts = [&[*model], *texts].concat();
+        place
+            .run(&["--class", "0", "--model", model])
+            .failed_with(&texts);
+        place
+            .run(&["convert", model, "out.npz"])
+            .failed_with(&texts);
+    }
+    assert_eq!(place.names(""), before);
+}
+
+#[test]
+fn convert_refuses_unknown_formats_and_full_disks() {
+    let place = Place::new();
+    place.run(&["convert", "avatars", "out.bin"]).failed_with(&[
+        "out.bin",
+        ".safetensors or .npz",
+        "found",
+    ]);
+    place
+        .run(&["convert", "avatars", "nowhere/out.npz"])
+        .failed_with(&["nowhere/out.npz", "cannot write", "No such file"]);
+    assert_eq!(place.names(""), [""; 0]);
+    if cfg!(target_os = "linux") {
+        for name in ["full.npz", "full.safetensors"] {
+            #[cfg(unix)]
+            std::os::unix::fs::symlink("/dev/full", place.path(name)).expect("a link");
+            place
+                .run(&["convert", "avatars", name])
+                .failed_with(&[name, "No space left"]);
+        }
+    }
+}
+
+#[test]
+fn half_precision_makes_smaller_files_that_load() {
+    let place = Place::new();
+    place
+        .run(&["convert", "avatars", "full.safetensors"])
+        .succeeded();
+    let arguments = [
+        "convert",
+        "avatars",
+        "half.safetensors",
+        "--precision",
+        "f16",
+    ];
+    place.run(&arguments).succeeded();
+    let size = |name: &str| place.bytes(name).len() as f64;
+    assert!(size("half.safetensors") < 0.55 * size("full.safetensors"));
+    place
+        .run(&[
+            "--count",
+            "1",
+            "--size",
+            "4x4",
+            "--model",
+            "half.safetensors",
+        ])
+        .succeeded();
+}

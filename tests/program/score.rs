@@ -1,0 +1,205 @@
+use crate::process::{Place, noise, read_npy};
+
+const SHAPE: [usize; 4] = [3, 8, 12, 3];
+
+fn noise_array(place: &Place) {
+    place.write_levels("noise.npy", SHAPE, &noise(SHAPE.iter().product()));
+}
+
+#[test]
+fn mean_and_images_agree_on_both_paths() {
+    let place = Place::new();
+    noise_array(&place);
+    let score = |path: &str| {
+        let arguments = [
+            "score",
+            "noise.npy",
+            "--json",
+            "--batch-size",
+            "2",
+            "--path",
+            path,
+        ];
+        let json = place.run(&arguments).json();
+        let per_image: Vec<f64> = json["per_image"]
+            .as_array()
+            .expect("numbers")
+            .iter()
+            .filter_map(|bits| bits.as_f64())
+            .collect();
+        assert_eq!(per_image.len(), 3);
+        let mean = per_image.iter().sum::<f64>() / 3.0;
+        assert!((json["bits_per_dim"].as_f64().expect("a mean") - mean).abs() < 1e-12);
+        per_image
+    };
+    let (forward, cached) = (score("forward"), score("cached"));
+    for (forward, cached) in forward.iter().zip(&cached) {
+        // Uniform noise takes 8 bits; a model of anything else needs more.
+        assert!(*forward > 8.0, "{forward}");
+        assert!((forward - cached).abs() < 1e-4, "{forward} {cached}");
+    }
+}
+
+#[test]
+fn text_gives_each_image_and_the_mean() {
+    let place = Place::new();
+    noise_array(&place);
+    let ended = place.run(&["score", "--images", "noise.npy"]);
+    ended.succeeded();
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(lines[2].starts_with("image 2: ") && lines[2].ends_with(" bits/dim"));
+    assert!(lines[3].starts_with("mean of 3: ") && lines[3].ends_with(" bits/dim"));
+}
+
+#[test]
+fn generated_images_score_better_than_noise() {
+    let place = Place::new();
+    place.run(&["--count", "2"]).succeeded();
+    let files = ["samples/image-000000.png", "samples/image-000001.png"];
+    let json = place
+        .run(&[&["score", "--json"], &files[..]].concat())
+        .json();
+    assert!(
+        json["bits_per_dim"].as_f64().expect("a mean") < 5.0,
+        "{json}"
+    );
+}
+
+#[test]
+fn mixture_parameters_are_written_by_both_paths() {
+    let place = Place::new();
+    noise_array(&place);
+    let params = |path: &str| {
+        let file = format!("{path}.npy");
+        let arguments = ["score", "noise.npy", "--params-out", &file, "--path", path];
+        place.run(&arguments).succeeded();
+        read_npy::<f32>(&place.path(&file))
+    };
+    let (shape, forward) = params("forward");
+    let (_, cached) = params("cached");
+    assert_eq!(shape, [3, 8, 12, 100]);
+    for (index, (a, b)) in forward.iter().zip(&cached).enumerate() {
+        assert!((a - b).abs() <= 1e-4 + 1e-4 * b.abs(), "{index}: {a} {b}");
+    }
+}
+
+#[test]
+fn labels_are_the_classes_of_the_images() {
+    let place = Place::new();
+    place.write_levels("given.npy", [2, 8, 8, 1], &noise(128));
+    place.write_labels("labels.npy", &[3, 7]);
+    let score = |more: &[&str]| {
+        let common = ["score", "given.npy", "--model", "fashion", "--json"];
+        let json = place.run(&[&common[..], more].concat()).json();
+        [0, 1].map(|image| json["per_image"][image].as_f64().expect("a number"))
+    };
+    let labelled = score(&["--labels", "labels.npy"]);
+    let seven = score(&["--class", "7"]);
+    assert_ne!(labelled[0], seven[0]);
+    assert_eq!(labelled[1], seven[1]);
+}
+
+#[test]
+fn bad_images_are_named_with_what_was_found() {
+    let place = Place::new();
+    place.write_levels("odd.npy", [1, 8, 6, 3], &noise(144));
+    place.write_levels("gray.npy", [1, 8, 8, 1], &noise(64));
+    place.write_levels("small.npy", [1, 8, 8, 3], &noise(192));
+    place.write_levels("large.npy", [1, 8, 12, 3], &noise(288));
+    place.write(
+        "floats.npy",
+        &crate::process::npy(&[1, 4, 4, 3], &[0.0f32; 48]),
+    );
+    place.write("flat.npy", &crate::process::npy(&[4, 4], &[0u8; 16]));
+    let whole = place.bytes("small.npy");
+    place.write("cut.npy", &whole[..whole.len() - 1]);
+    place.write("text.png", b"not a picture at all");
+    place.write("empty.png", b"");
+    place.run(&["--count", "1", "--size", "8x8"]).succeeded();
+    let png = place.bytes("samples/image-000000.png");
+    place.write("cut.png", &png[..png.len() / 2]);
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["odd.npy"], &["odd.npy", "multiples of 4", "8x6"]),
+        (&["gray.npy"], &["gray.npy", "3 channel", "found 1"]),
+        (&["small.npy", "large.npy"], &["large.npy", "8x8", "8x12"]),
+        (&["floats.npy"], &["floats.npy", "uint8", "f4"]),
+        (&["flat.npy"], &["flat.npy", "(N, H, W, C)", "[4, 4]"]),
+        (&["cut.npy"], &["cut.npy", "[1, 8, 8, 3]", "191 bytes"]),
+        (&["text.png"], &["text.png", "PNG", "bytes"]),
+        (&["empty.png"], &["empty.png", "PNG", "empty file"]),
+        (&["cut.png"], &["cut.png", "PNG"]),
+        (&["missing.png"], &["missing.png", "No such file"]),
+        (&["samples"], &["samples", "a file", "a folder"]),
+    ];
+    for (files, texts) in cases {
+        place.run(&[&["score"], *files].concat()).failed_with(texts);
+    }
+}
+
+#[test]
+fn a_header_cannot_claim_more_than_the_file_holds() {
+    let place = Place::new();
+    let huge = crate::process::npy(&[0, 4, 4, 3], &[0u8; 0]);
+    let text = String::from_utf8_lossy(&huge[10..]).replace("(0, 4", "(9999999999, 4");
+    let mut bytes = huge[..10].to_vec();
+    bytes.extend_from_slice(&text.as_bytes()[..huge.len() - 10 - 9]);
+    bytes[8] -= 9;
+    place.write("huge.npy", &bytes);
+    place
+        .run(&["score", "huge.npy"])
+        .failed_with(&["huge.npy", "9999999999", "found 0 bytes"]);
+
+    place.run(&["--count", "1", "--size", "4x4"]).succeeded();
+    let mut png = place.bytes("samples/image-000000.png");
+    // 65536 x 65536 pixels, with the checksum (of the header chunk) that belongs to it.
+    png[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    let checksum = crc32(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    place.write("huge.png", &png);
+    place
+        .run(&["score", "huge.png"])
+        .failed_with(&["huge.png", "expected"]);
+}
+
+/// The checksum of PNG chunks (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    })
+}
+
+#[test]
+fn bad_labels_and_classes_are_errors() {
+    let place = Place::new();
+    place.write_levels("given.npy", [2, 8, 8, 1], &noise(128));
+    place.write_labels("few.npy", &[3]);
+    place.write_labels("range.npy", &[3, 10]);
+    place.write_labels("negative.npy", &[3, -1]);
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["--labels", "few.npy"],
+            &["few.npy", "2 labels", "found 1"],
+        ),
+        (
+            &["--labels", "range.npy"],
+            &["image 1", "0 to 9", "found 10"],
+        ),
+        (
+            &["--labels", "negative.npy"],
+            &["negative.npy", "0 or more", "index 1"],
+        ),
+        (
+            &["--labels", "given.npy"],
+            &["given.npy", "one-dimensional", "[2, 8, 8, 1]"],
+        ),
+        (&["--class", "10"], &["class", "0 to 9", "found 10"]),
+        (&[], &["class", "0 to 9", "found none"]),
+    ];
+    for (more, texts) in cases {
+        let common = ["score", "given.npy", "--model", "fashion"];
+        place.run(&[&common[..], *more].concat()).failed_with(texts);
+    }
+}
