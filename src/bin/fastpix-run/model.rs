@@ -23,7 +23,7 @@ pub struct ModelArguments {
 /// Where and in which precision it runs.
 #[derive(Debug, Args)]
 pub struct DeviceArguments {
-    /// Where to run: auto, cpu, cuda or cuda:I.
+    /// Where to run: auto, cpu, cuda, cuda:I or, the batch split between them, cuda:I,J.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads; all cores by default.
@@ -36,6 +36,27 @@ pub struct DeviceArguments {
     /// avx512, avx512bf16 or amx.
     #[arg(long, value_name = "NAME", value_parser = Isa::from_name)]
     pub cpu_features: Option<Isa>,
+    /// How a GPU is told what to run: a captured graph per row, or kernel by kernel.
+    #[arg(long, value_enum, default_value_t = Launch::Graph)]
+    pub launch: Launch,
+}
+
+/// The launch modes by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Launch {
+    /// A captured graph per row.
+    Graph,
+    /// Kernel by kernel.
+    Stream,
+}
+
+impl From<Launch> for fastpix::Launches {
+    fn from(launch: Launch) -> Self {
+        match launch {
+            Launch::Graph => Self::Graph,
+            Launch::Stream => Self::Stream,
+        }
+    }
 }
 
 /// The precisions by name.
@@ -88,6 +109,7 @@ pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine
         threads: device.threads.map(usize::from),
         precision: device.precision.into(),
         cpu_features: device.cpu_features,
+        launches: device.launch.into(),
     };
     Ok(Engine::new(&weights, &options)?)
 }
