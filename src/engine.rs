@@ -252,7 +252,7 @@ impl Engine {
             }
         };
         let backend = match cuda {
-            None => Backend::Cpu(CpuEngine::new(weights, options.threads, options.precision)?),
+            None => Backend::Cpu(CpuEngine::new(weights, options)?),
             Some(_) if options.precision != Precision::F32 => {
                 return Err(EngineError::DeviceUnavailable {
                     device: "cuda".into(),
