@@ -80,11 +80,11 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// What weights and activations are stored as.
     pub precision: Precision,
-    /// How a GPU is told what to run.
-    pub launches: Launches,
     /// Instruction set of the CPU's inner loops; the best one when `None`, or what the variable
     /// `FASTPIX_CPU_FEATURES` names.
     pub cpu_features: Option<crate::cpu::isa::Isa>,
+    /// How a GPU is told what to run.
+    pub launches: Launches,
 }
 
 /// What can go wrong when an engine is made or used.
@@ -193,6 +193,18 @@ impl Images {
     }
 }
 
+/// Where the time of a generation went, by the clock of one thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseTimes {
+    /// Once per row: the vertical stack and the partial sums of the horizontal one.
+    pub row: std::time::Duration,
+    /// Once per pixel, up to its mixture parameters. Naive generation has no phases: its
+    /// whole-image evaluations count here.
+    pub pixel: std::time::Duration,
+    /// Choosing pixels from their mixture parameters.
+    pub sampling: std::time::Duration,
+}
+
 /// A batch of 8-bit images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelImages {
@@ -226,8 +238,8 @@ impl Control<'_> {
 
 #[derive(Debug)]
 enum Backend {
-    Cpu(CpuEngine),
-    Cuda(CudaEngine),
+    Cpu(Box<CpuEngine>),
+    Cuda(Box<CudaEngine>),
 }
 
 /// A model ready on a device.
@@ -252,7 +264,7 @@ impl Engine {
             }
         };
         let backend = match cuda {
-            None => Backend::Cpu(CpuEngine::new(weights, options)?),
+            None => Backend::Cpu(Box::new(CpuEngine::new(weights, options)?)),
             Some(_) if options.precision != Precision::F32 => {
                 return Err(EngineError::DeviceUnavailable {
                     device: "cuda".into(),
@@ -262,7 +274,10 @@ impl Engine {
                     ),
                 });
             }
-            Some(ordinals) => Backend::Cuda(CudaEngine::new(weights, &ordinals, options.launches)?),
+            Some(ordinals) => {
+                let cuda = CudaEngine::new(weights, &ordinals, options.launches)?;
+                Backend::Cuda(Box::new(cuda))
+            }
         };
         Ok(Self {
             hyper: weights.hyper.clone(),
@@ -313,6 +328,26 @@ impl Engine {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.generate(request, control),
             Backend::Cuda(cuda) => cuda.generate(request, control),
+        }
+    }
+
+    /// Samples as [`Engine::generate`] does, and says where the time went; asking costs two looks
+    /// at the clock per pixel.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`]; on a GPU, whose phases the host cannot tell apart.
+    pub fn generate_timed(
+        &self,
+        request: &Request,
+        control: &Control<'_>,
+    ) -> Result<(Images, PhaseTimes), EngineError> {
+        self.check(request)?;
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.generate_timed(request, control),
+            Backend::Cuda(_) => Err(EngineError::DeviceUnavailable {
+                device: self.device(),
+                reason: "times per phase are taken on the CPU only; use --device cpu".into(),
+            }),
         }
     }
 

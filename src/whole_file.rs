@@ -14,7 +14,7 @@ const BUFFER: usize = 1 << 18;
 ///
 /// A path that names a device or a pipe is written to directly: it cannot be replaced.
 #[derive(Debug)]
-pub(crate) struct WholeFile {
+pub struct WholeFile {
     path: PathBuf,
     writer: BufWriter<Target>,
 }
@@ -52,7 +52,10 @@ impl Seek for Target {
 
 impl WholeFile {
     /// Starts a file.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the path is a folder, or its folder cannot be written to.
+    pub fn create(path: &Path) -> io::Result<Self> {
         let (path, target) = match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(found) if !found.is_file() => {
@@ -77,7 +80,10 @@ impl WholeFile {
     }
 
     /// Makes sure that the contents have reached the disk and gives the file its name.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When it could not be written in full; nothing is left behind then.
+    pub fn finish(self) -> io::Result<()> {
         let target = self
             .writer
             .into_inner()

@@ -227,6 +227,7 @@ fn an_image_does_not_depend_on_the_batch_size_on_any_instruction_set() {
                 threads: Some(2),
                 precision,
                 cpu_features: Some(isa),
+                ..EngineOptions::default()
             };
             let engine = Engine::new(&weights, &options).unwrap();
             let indices: Vec<u64> = (0..64).collect();

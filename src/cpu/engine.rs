@@ -7,12 +7,13 @@ use half::bf16;
 use super::executor::Run;
 use super::isa::{Isa, IsaError};
 use super::packed::PackedModel;
+use super::phases::PhaseClock;
 use super::rows::Element;
 use super::storage::{Keep, Storage};
 use super::threads::Team;
 use crate::distribution::{Mixture, Philox, round_to_grid, to_grid_value};
 use crate::engine::{
-    Control, EngineError, EngineOptions, Images, LevelImages, Path, Precision, Request,
+    Control, EngineError, EngineOptions, Images, LevelImages, Path, PhaseTimes, Precision, Request,
 };
 use crate::model::{Hyperparameters, Weights};
 
@@ -77,9 +78,29 @@ impl CpuEngine {
         request: &Request,
         control: &Control<'_>,
     ) -> Result<Images, EngineError> {
+        self.generate_by(request, control, None)
+    }
+
+    /// Generates, and says where the time went.
+    pub fn generate_timed(
+        &self,
+        request: &Request,
+        control: &Control<'_>,
+    ) -> Result<(Images, PhaseTimes), EngineError> {
+        let clock = PhaseClock::default();
+        let images = self.generate_by(request, control, Some(&clock))?;
+        Ok((images, clock.times()))
+    }
+
+    fn generate_by(
+        &self,
+        request: &Request,
+        control: &Control<'_>,
+        clock: Option<&PhaseClock>,
+    ) -> Result<Images, EngineError> {
         match &self.model {
-            Model::F32(model) => self.generate_with(model, request, control),
-            Model::Bf16(model) => self.generate_with(model, request, control),
+            Model::F32(model) => self.generate_with(model, request, control, clock),
+            Model::Bf16(model) => self.generate_with(model, request, control, clock),
         }
     }
 
@@ -101,6 +122,7 @@ impl CpuEngine {
         model: &PackedModel<E>,
         request: &Request,
         control: &Control<'_>,
+        clock: Option<&PhaseClock>,
     ) -> Result<Images, EngineError> {
         let (height, width) = request.size;
         let batch = request.items.len();
@@ -139,7 +161,10 @@ impl CpuEngine {
             .iter()
             .map(|item| item.class.unwrap_or(0))
             .collect();
-        let run = self.run(model, &storage, &classes, control);
+        let run = Run {
+            clock,
+            ..self.run(model, &storage, &classes, control)
+        };
         let done = match request.path {
             Path::Cached => run.cached(&self.team, &next),
             Path::Forward => run.naive(&self.team, &next),
@@ -239,6 +264,7 @@ impl CpuEngine {
             storage,
             classes,
             control,
+            clock: None,
             channels: self.hyper.channels,
             params_per_pixel: self.hyper.params_per_pixel(),
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::finish::{Destination, finish};
 use super::packed::{PackedModel, Scheduled};
+use super::phases::{Lap, PhaseClock, Stopwatch};
 use super::products::{UNIT, accumulate};
 use super::rows::{Element, Rows};
 use super::storage::{Plane, Storage};
@@ -38,6 +39,8 @@ pub(super) struct Run<'a, E> {
     /// The class of each image of the batch (0 if unconditional).
     pub classes: &'a [usize],
     pub control: &'a Control<'a>,
+    /// Where the time goes, if anyone wants to know.
+    pub clock: Option<&'a PhaseClock>,
     pub channels: usize,
     pub params_per_pixel: usize,
 }
@@ -48,6 +51,7 @@ impl<E: Element> Run<'_, E> {
         let stop = AtomicBool::new(false);
         let (height, width) = (self.storage.height, self.storage.width);
         team.run(|member| {
+            let mut watch = self.stopwatch(member);
             for row in 0..height {
                 if self.stop_at(member, &stop, row) {
                     return;
@@ -60,11 +64,14 @@ impl<E: Element> Run<'_, E> {
                     self.step(member, scheduled.step, grid_row, columns, Part::Row);
                 }
                 member.barrier();
+                watch.lap(Lap::Row);
                 for column in 0..width {
                     self.pixel(member, row, column);
                     member.barrier();
+                    watch.lap(Lap::Pixel);
                     self.choose(member, row, column, (0, 0), next);
                     member.barrier();
+                    watch.lap(Lap::Sampling);
                 }
             }
         });
@@ -92,14 +99,17 @@ impl<E: Element> Run<'_, E> {
     pub fn naive(&self, team: &Team, next: &NextPixel<'_>) -> bool {
         let stop = AtomicBool::new(false);
         team.run(|member| {
+            let mut watch = self.stopwatch(member);
             for row in 0..self.storage.height {
                 for column in 0..self.storage.width {
                     if self.stop_at(member, &stop, row) {
                         return;
                     }
                     self.whole_image(member);
+                    watch.lap(Lap::Pixel);
                     self.choose(member, row, column, (row, column), next);
                     member.barrier();
+                    watch.lap(Lap::Sampling);
                 }
             }
         });
@@ -133,6 +143,11 @@ impl<E: Element> Run<'_, E> {
             }
         }
         member.barrier();
+    }
+
+    /// Only one thread looks at the time.
+    fn stopwatch(&self, member: Member<'_>) -> Stopwatch<'_> {
+        Stopwatch::start(self.clock.filter(|_| member.index == 0))
     }
 
     fn meet(&self, member: Member<'_>, scheduled: Scheduled) {

@@ -8,6 +8,7 @@ mod lanes;
 pub mod math;
 mod packed;
 pub mod peak;
+mod phases;
 pub mod products;
 pub mod rows;
 mod storage;

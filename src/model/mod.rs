@@ -2,11 +2,13 @@
 //! the layer plan. No arithmetic beyond weight-norm folding happens here; the backends walk the
 //! plan.
 
+mod cost;
 mod hyperparameters;
 mod layers;
 mod plan;
 mod weights;
 
+pub use cost::MultiplyAdds;
 pub(crate) use hyperparameters::check_side;
 pub use hyperparameters::{Hyperparameters, HyperparametersError};
 pub use layers::{Block, BlockPair, Layer, LayerId, LayerKind, Layers, Stack, StackPair};

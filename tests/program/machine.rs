@@ -38,7 +38,7 @@ fn help_and_version_succeed() {
     let help = place.run(&["--help"]);
     help.succeeded();
     for command in [
-        "generate", "complete", "score", "inspect", "convert", "doctor",
+        "generate", "complete", "score", "inspect", "convert", "bench", "doctor",
     ] {
         assert!(help.out.contains(command), "no {command} in {help:?}");
         let help = place.run(&[command, "--help"]);

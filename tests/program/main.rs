@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, what it writes, and how it ends.
 
+mod bench;
 mod complete;
 mod faults;
 mod generate;

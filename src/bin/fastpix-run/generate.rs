@@ -26,7 +26,7 @@ pub struct Generate {
 const DEFAULT_SIZE: (usize, usize) = (32, 32);
 
 /// Parses `HxW`.
-fn size(text: &str) -> Result<(usize, usize)> {
+pub fn size(text: &str) -> Result<(usize, usize)> {
     let sides = text.split_once('x').map(|(h, w)| (h.parse(), w.parse()));
     match sides {
         Some((Ok(height), Ok(width))) => Ok((height, width)),

@@ -1,5 +1,6 @@
 //! `fastpix-run`: samples, completes and scores images with PixelCNN++ models.
 
+mod bench;
 mod complete;
 mod convert;
 mod doctor;
@@ -47,6 +48,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Rewrite a model file as .safetensors or .npz.
     Convert(convert::Convert),
+    /// Measure the speed of generation, cached against naive, and against what the CPU can do.
+    Bench(bench::Bench),
     /// Show what this machine offers.
     Doctor(doctor::Doctor),
 }
@@ -92,6 +95,7 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Some(Command::Score(arguments)) => score::run(&arguments),
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),
         Some(Command::Convert(arguments)) => convert::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     }
 }

@@ -77,6 +77,19 @@ impl From<Precision> for fastpix::Precision {
     }
 }
 
+impl DeviceArguments {
+    /// What they ask of an engine.
+    pub fn options(&self) -> EngineOptions {
+        EngineOptions {
+            device: self.device.clone(),
+            threads: self.threads.map(usize::from),
+            precision: self.precision.into(),
+            cpu_features: self.cpu_features,
+            launches: self.launch.into(),
+        }
+    }
+}
+
 /// The embedded model of this name, if there is one.
 pub fn embedded(model: &Path) -> Option<&'static EmbeddedModel> {
     models::embedded(model.to_str()?)
@@ -104,12 +117,5 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
 /// Loads the model and prepares it on the device.
 pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine> {
     let weights = load(&model.model, model.raw_weights)?.into_weights()?;
-    let options = EngineOptions {
-        device: device.device.clone(),
-        threads: device.threads.map(usize::from),
-        precision: device.precision.into(),
-        cpu_features: device.cpu_features,
-        launches: device.launch.into(),
-    };
-    Ok(Engine::new(&weights, &options)?)
+    Ok(Engine::new(&weights, &device.options())?)
 }

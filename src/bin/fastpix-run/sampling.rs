@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use crate::{Outcome, interrupt, output};
 
 /// Numbers of a batch beyond which it would not fit in any memory.
-const LARGEST_BATCH: usize = 1 << 30;
+pub const LARGEST_BATCH: usize = 1 << 30;
 
 /// Options of sampling.
 #[derive(Debug, Args)]

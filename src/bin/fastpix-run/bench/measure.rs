@@ -1,0 +1,271 @@
+//! The measurements.
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use fastpix::cpu::isa::Isa;
+use fastpix::cpu::peak::{measured_bandwidth, measured_peak, measured_read};
+use fastpix::model::Plan;
+use fastpix::{
+    Control, Engine, EngineError, Item, LevelImages, Path, PhaseTimes, Precision, Request,
+};
+use half::bf16;
+
+use super::report::{Batch, Machine, Read, Report, Share, Size, Work};
+use crate::{doctor, output};
+
+/// How long each of the machine's own speeds is measured.
+const BUDGET: Duration = Duration::from_millis(100);
+
+/// What is measured, and how.
+pub struct Subject<'a> {
+    pub engine: &'a Engine,
+    pub plan: &'a Plan,
+    /// What to call the model.
+    pub model: String,
+    pub precision: Precision,
+    /// Threads asked for.
+    pub threads: Option<usize>,
+    /// Runs of which the best counts.
+    pub repeats: usize,
+    pub cancel: &'a AtomicBool,
+}
+
+/// The best run of a batch.
+struct Best {
+    cached: Duration,
+    phases: PhaseTimes,
+    forward: Duration,
+}
+
+impl Subject<'_> {
+    /// Measures everything: batches at the first size, sizes at the largest batch.
+    pub fn measure(&self, batches: &[usize], sizes: &[(usize, usize)]) -> Result<Report> {
+        let isa = Isa::detect()?;
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(available);
+        let cores = threads.min(available);
+        let size = sizes.first().copied().unwrap_or((32, 32));
+        let bytes_per_weight = match self.precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        };
+        output::tell("measuring what the machine can do");
+        let read = measured_bandwidth(isa, BUDGET);
+        // As the engine does it: each core reads its share of the weights, all at the same time.
+        let share = (self.plan.pixel_phase_weights() * bytes_per_weight) as usize / cores;
+        let read_share = || on_all(cores, || measured_read(isa, share.max(64), BUDGET));
+        let peak = || on_all(cores, || self.peak(isa));
+        let (mut best_peak, mut best_read) = (peak(), read_share());
+        let mut bests = Vec::with_capacity(batches.len());
+        for &batch in batches {
+            bests.push(self.batch(size, batch)?);
+            // Taken anew beside each batch: clocks drift, and others use the machine.
+            best_peak = best_peak.max(peak());
+            best_read = best_read.max(read_share());
+        }
+        let per_image = self.plan.multiply_adds(size);
+        let pixels = (size.0 * size.1) as f64;
+        let bytes_per_pixel = per_image.pixel_phase as f64 / pixels * bytes_per_weight as f64;
+        let work = Work {
+            flop_per_image: 2.0 * per_image.total() as f64,
+            pixels,
+            weight_bytes_per_pixel: bytes_per_pixel,
+        };
+        let machine = Machine {
+            processor: doctor::processor(),
+            instruction_set: isa.name(),
+            threads,
+            cores,
+            peak_gflops: best_peak,
+            read_gbytes_per_second: Read {
+                l2: read.l2,
+                l3: read.l3,
+                memory: read.memory,
+            },
+            weights_read_gbytes_per_second: best_read,
+            weight_bytes: self.plan.pixel_phase_weights() * bytes_per_weight,
+        };
+        let rows: Vec<Batch> = batches
+            .iter()
+            .zip(&bests)
+            .map(|(&batch, best)| self.row(batch, best, size, &work, &machine))
+            .collect();
+        let largest = batches.last().copied().unwrap_or(1);
+        let mut by_size = Vec::with_capacity(sizes.len());
+        for &other in sizes {
+            let known = bests.last().filter(|_| other == size);
+            let seconds = match known {
+                Some(best) => best.cached.as_secs_f64(),
+                None => self.cached_only(other, largest)?.as_secs_f64(),
+            };
+            by_size.push(Size::new(other, largest, seconds));
+        }
+        Ok(Report {
+            version: env!("CARGO_PKG_VERSION"),
+            device: self.engine.device(),
+            precision: self.precision.to_string(),
+            model: self.model.clone(),
+            hyperparameters: self.engine.hyperparameters().clone(),
+            size: size.into(),
+            repeats: self.repeats,
+            multiply_adds_per_image: per_image,
+            weight_bytes_per_pixel: bytes_per_pixel,
+            machine,
+            naive_extrapolated: true,
+            batches: rows,
+            sizes: by_size,
+        })
+    }
+
+    /// The request for a batch.
+    pub fn request(&self, size: (usize, usize), batch: usize) -> Request {
+        let class = self.engine.hyperparameters().classes.map(|_| 0);
+        Request {
+            size,
+            items: (0..batch as u64)
+                .map(|index| Item {
+                    index,
+                    class,
+                    given: Vec::new(),
+                })
+                .collect(),
+            seed: 0,
+            temperature: 1.0,
+            continuous: false,
+            path: Path::Cached,
+        }
+    }
+
+    fn control(&self) -> Control<'_> {
+        Control {
+            cancel: Some(self.cancel),
+            ..Control::default()
+        }
+    }
+
+    fn peak(&self, isa: Isa) -> f64 {
+        match self.precision {
+            Precision::F32 => measured_peak::<f32>(isa, BUDGET),
+            Precision::Bf16 => measured_peak::<bf16>(isa, BUDGET),
+        }
+    }
+
+    /// One cached generation.
+    fn cached(&self, request: &Request) -> Result<(Duration, PhaseTimes), EngineError> {
+        let start = Instant::now();
+        let (images, phases) = self.engine.generate_timed(request, &self.control())?;
+        let time = start.elapsed();
+        black_box(images);
+        Ok((time, phases))
+    }
+
+    /// One evaluation of whole images: the naive way does one per pixel.
+    fn forward(&self, images: &LevelImages, classes: &[usize]) -> Result<Duration, EngineError> {
+        let start = Instant::now();
+        let control = self.control();
+        black_box(
+            self.engine
+                .params(images, classes, Path::Forward, &control)?,
+        );
+        Ok(start.elapsed())
+    }
+
+    fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best, EngineError> {
+        output::tell(&format!("batch {batch}: cached and naive"));
+        let request = self.request(size, batch);
+        let hyper = self.engine.hyperparameters();
+        let shape = [batch, size.0, size.1, hyper.channels];
+        let images = LevelImages {
+            shape,
+            levels: vec![128; shape.iter().product()],
+        };
+        let classes = vec![0; hyper.classes.map_or(0, |_| batch)];
+        let (mut cached, mut phases) = self.cached(&request)?;
+        let mut forward = self.forward(&images, &classes)?;
+        // In turns, so that other work on the machine slows both alike.
+        for _ in 1..self.repeats {
+            let again = self.cached(&request)?;
+            if again.0 < cached {
+                (cached, phases) = again;
+            }
+            forward = forward.min(self.forward(&images, &classes)?);
+        }
+        Ok(Best {
+            cached,
+            phases,
+            forward,
+        })
+    }
+
+    fn cached_only(&self, size: (usize, usize), batch: usize) -> Result<Duration, EngineError> {
+        let (height, width) = size;
+        output::tell(&format!("size {height}x{width}: cached, batch {batch}"));
+        let request = self.request(size, batch);
+        let mut best = self.cached(&request)?.0;
+        for _ in 1..self.repeats {
+            best = best.min(self.cached(&request)?.0);
+        }
+        Ok(best)
+    }
+
+    fn row(
+        &self,
+        batch: usize,
+        best: &Best,
+        size: (usize, usize),
+        work: &Work,
+        machine: &Machine,
+    ) -> Batch {
+        let cached = seconds(best.cached);
+        let forward = seconds(best.forward);
+        let naive = forward * work.pixels;
+        let gflops = work.flop_per_image * batch as f64 / cached / 1e9;
+        let pixel_phase = seconds(best.phases.pixel);
+        let weights = work.weight_bytes_per_pixel * work.pixels / pixel_phase / 1e9;
+        let allowed = machine.weights_read_gbytes_per_second * 1e9 / work.weight_bytes_per_pixel;
+        let reached = work.pixels / cached;
+        Batch {
+            batch,
+            cached_seconds: cached,
+            seconds_per_image: cached / batch as f64,
+            forward_seconds: forward,
+            naive_seconds: naive,
+            speedup: naive / cached,
+            gflops,
+            peak_fraction: gflops / machine.peak_gflops,
+            forward_gflops: work.flop_per_image * batch as f64 / forward / 1e9,
+            share: Share {
+                row_phase: seconds(best.phases.row) / cached,
+                pixel_phase: pixel_phase / cached,
+                sampling: seconds(best.phases.sampling) / cached,
+            },
+            weights_gbytes_per_second: weights,
+            weights_fraction: weights / machine.weights_read_gbytes_per_second,
+            pixels_per_second: reached,
+            pixels_per_second_allowed: allowed,
+            cache_bytes: self.engine.cache_bytes(size, batch),
+        }
+    }
+}
+
+/// Seconds; never 0, so that rates stay numbers.
+fn seconds(time: Duration) -> f64 {
+    time.max(Duration::from_nanos(1)).as_secs_f64()
+}
+
+/// Sum of what each core measures while all do.
+fn on_all(cores: usize, measure: impl Fn() -> f64 + Sync) -> f64 {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..cores).map(|_| scope.spawn(&measure)).collect();
+        let own = measure();
+        let rest = others.into_iter().map(|other| {
+            other
+                .join()
+                .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        });
+        own + rest.sum::<f64>()
+    })
+}

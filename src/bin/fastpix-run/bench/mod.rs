@@ -1,0 +1,177 @@
+//! `bench`: how fast generation is, cached against naive, and against what this machine can do.
+
+mod measure;
+mod plot;
+mod report;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use fastpix::model::{Hyperparameters, Plan, Weights};
+use fastpix::whole_file::WholeFile;
+use fastpix::{DeviceChoice, Engine, EngineError, EngineOptions};
+
+use crate::model::{self, DeviceArguments};
+use crate::sampling::LARGEST_BATCH;
+use crate::{Outcome, generate, interrupt, output};
+use measure::Subject;
+use plot::Format;
+use report::Report;
+
+/// Pixels evaluated together beyond which a whole-image evaluation needs too much memory: at the
+/// published CIFAR shape each takes about 0.1 MB.
+const LARGEST_EVALUATION: usize = 1 << 16;
+
+/// Images that one whole-image evaluation takes together.
+const EVALUATED_TOGETHER: usize = 16;
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Model file of any known format, or an embedded model; by default random weights at the
+    /// shape of the published CIFAR-10 model (nr_resnet 5, 160 filters, 10 mixtures).
+    #[arg(long, value_name = "PATH|NAME")]
+    model: Option<PathBuf>,
+    /// Batch sizes, at the first image size.
+    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch_sizes: Vec<u16>,
+    /// Image sizes, at the largest batch size; sides are multiples of 4.
+    #[arg(long, value_name = "HxW,...", value_delimiter = ',', default_value = "32x32,48x48,64x64", value_parser = generate::size)]
+    sizes: Vec<(usize, usize)>,
+    /// Takes the best of this many runs.
+    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeats: u16,
+    /// Also draw the speed-up by batch size and the time by image size.
+    #[arg(long, value_name = "FILE.svg|png")]
+    plot: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// The chart's file, opened before anything is measured.
+struct Chart<'a> {
+    path: &'a Path,
+    format: Format,
+    file: WholeFile,
+}
+
+impl<'a> Chart<'a> {
+    fn create(path: &'a Path) -> Result<Self> {
+        Ok(Self {
+            path,
+            format: Format::of(path)?,
+            file: WholeFile::create(path)
+                .with_context(|| format!("{}: cannot write", path.display()))?,
+        })
+    }
+
+    fn write(mut self, report: &Report) -> Result<()> {
+        let bytes = plot::draw(self.format, report)?;
+        self.file
+            .write_all(&bytes)
+            .and_then(|()| self.file.finish())
+            .with_context(|| format!("{}: cannot write", self.path.display()))
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &Bench) -> Result<Outcome> {
+    ensure!(
+        !matches!(arguments.device.device, DeviceChoice::Cuda(_)),
+        "--device: bench measures the CPU: expected auto or cpu"
+    );
+    let (name, weights) = weights(arguments.model.as_deref())?;
+    let plan = Plan::new(&weights.hyper, &weights.layers);
+    let engine = Engine::new(
+        &weights,
+        &EngineOptions {
+            device: DeviceChoice::Cpu,
+            ..arguments.device.options()
+        },
+    )?;
+    drop(weights);
+    let mut batches: Vec<usize> = arguments.batch_sizes.iter().map(|&b| b.into()).collect();
+    batches.sort_unstable();
+    batches.dedup();
+    let cancel = interrupt::listen()?;
+    let subject = Subject {
+        engine: &engine,
+        plan: &plan,
+        model: name,
+        precision: arguments.device.precision.into(),
+        threads: arguments.device.threads.map(usize::from),
+        repeats: arguments.repeats.into(),
+        cancel,
+    };
+    check(&subject, &batches, &arguments.sizes)?;
+    let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
+    let report = match subject.measure(&batches, &arguments.sizes) {
+        Ok(report) => report,
+        Err(fault) if matches!(fault.downcast_ref(), Some(EngineError::Cancelled)) => {
+            return Ok(Outcome::NothingDone);
+        }
+        Err(fault) => return Err(fault),
+    };
+    if let Some(chart) = chart {
+        chart.write(&report)?;
+    }
+    if arguments.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&report.to_text()?)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The model and what to call it.
+fn weights(model: Option<&Path>) -> Result<(String, Weights)> {
+    if let Some(path) = model {
+        let weights = model::load(path, false)?.into_weights()?;
+        return Ok((path.display().to_string(), weights));
+    }
+    let published = Hyperparameters {
+        nr_resnet: 5,
+        nr_filters: 160,
+        nr_mix: 10,
+        channels: 3,
+        classes: None,
+        image_size: Some((32, 32)),
+    };
+    output::tell("making random weights");
+    Ok(("random weights".into(), Weights::random(&published, 1)?))
+}
+
+/// Finds every fault of the request before anything is measured.
+fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> Result<()> {
+    let largest = batches.iter().copied().max().unwrap_or(1);
+    let channels = subject.engine.hyperparameters().channels;
+    for &(height, width) in sizes {
+        subject
+            .engine
+            .check(&subject.request((height, width), 1))
+            .with_context(|| format!("--sizes {height}x{width}"))?;
+        let numbers = height
+            .saturating_mul(width)
+            .saturating_mul(channels * largest);
+        ensure!(
+            numbers <= LARGEST_BATCH,
+            "batch: expected at most {LARGEST_BATCH} numbers, found {largest} images of \
+             {height}x{width}x{channels}; use smaller --batch-sizes or --sizes"
+        );
+    }
+    if let [(height, width), ..] = *sizes {
+        let together = largest.min(EVALUATED_TOGETHER);
+        ensure!(
+            height * width * together <= LARGEST_EVALUATION,
+            "--sizes: expected at most {LARGEST_EVALUATION} pixels in a batch at the first size, \
+             where the naive baseline needs memory for all of them, found {together} images of \
+             {height}x{width}; put a smaller size first"
+        );
+    }
+    Ok(())
+}

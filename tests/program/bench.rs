@@ -1,0 +1,224 @@
+use crate::process::Place;
+
+const TINY: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/golden/oracle/tiny/weights_ema.npz"
+);
+
+/// Small enough to end at once; what follows is added.
+fn quick<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["bench", "--model", TINY, "--repeats", "1"];
+    arguments.extend(["--batch-sizes", "2,1", "--sizes", "8x4,8x8"]);
+    arguments.extend(more);
+    arguments
+}
+
+fn number(json: &serde_json::Value, path: &str) -> f64 {
+    let value = json.pointer(path).and_then(serde_json::Value::as_f64);
+    value.unwrap_or_else(|| panic!("no number {path} in {json}"))
+}
+
+#[test]
+fn json_tells_speeds_shares_and_the_machine() {
+    let place = Place::new();
+    for precision in ["f32", "bf16"] {
+        let arguments = quick(&["--json", "--precision", precision, "--threads", "2"]);
+        let json = place.run(&arguments).json();
+        assert_eq!(json["precision"], precision);
+        assert_eq!(json["naive_extrapolated"], true);
+        assert_eq!(json["size"], serde_json::json!([8, 4]));
+        let machine = &json["machine"];
+        assert_eq!(machine["threads"], 2);
+        for path in [
+            "/machine/peak_gflops",
+            "/machine/read_gbytes_per_second/l2",
+            "/machine/read_gbytes_per_second/l3",
+            "/machine/read_gbytes_per_second/memory",
+            "/machine/weights_read_gbytes_per_second",
+            "/machine/weight_bytes",
+            "/weight_bytes_per_pixel",
+        ] {
+            assert!(number(&json, path) > 0.0, "{path} in {json}");
+        }
+        let per_image = number(&json, "/multiply_adds_per_image/row_phase")
+            + number(&json, "/multiply_adds_per_image/pixel_phase");
+        let batches = json["batches"].as_array().expect("batches");
+        assert_eq!(batches.len(), 2);
+        for (row, batch) in batches.iter().zip([1.0, 2.0]) {
+            let cached = number(row, "/cached_seconds");
+            let naive = number(row, "/naive_seconds");
+            assert_eq!(number(row, "/batch"), batch);
+            assert!(cached > 0.0 && naive > 0.0, "{row}");
+            close(naive, 32.0 * number(row, "/forward_seconds"));
+            close(number(row, "/speedup"), naive / cached);
+            let gflops = 2.0 * per_image * batch / cached / 1e9;
+            close(number(row, "/gflops"), gflops);
+            let peak = number(&json, "/machine/peak_gflops");
+            close(number(row, "/peak_fraction"), gflops / peak);
+            let shares = ["row_phase", "pixel_phase", "sampling"]
+                .map(|phase| number(row, &format!("/share/{phase}")));
+            assert!(shares.iter().all(|&share| share > 0.0), "{row}");
+            assert!(shares.iter().sum::<f64>() <= 1.0, "{row}");
+            assert!(number(row, "/cache_bytes") > 0.0, "{row}");
+        }
+        let sizes = json["sizes"].as_array().expect("sizes");
+        assert_eq!(sizes.len(), 2);
+        for (row, pixels) in sizes.iter().zip([32.0, 64.0]) {
+            assert_eq!(number(row, "/batch"), 2.0);
+            let seconds = number(row, "/seconds");
+            close(number(row, "/seconds_per_image"), seconds / 2.0);
+            close(
+                number(row, "/microseconds_per_pixel"),
+                seconds / 2.0 / pixels * 1e6,
+            );
+        }
+    }
+}
+
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() <= 1e-9 * b.abs(), "{a} {b}");
+}
+
+#[test]
+fn text_says_what_is_extrapolated() {
+    let place = Place::new();
+    let ended = place.run(&quick(&[]));
+    ended.succeeded();
+    for part in [
+        "nr_resnet",
+        "peak",
+        "from L3",
+        "speed-up",
+        "sampling",
+        "extrapolated",
+        "times 32 pixels",
+        "allowed",
+        "8x8",
+        "us/pixel",
+    ] {
+        assert!(ended.out.contains(part), "no {part:?} in {}", ended.out);
+    }
+}
+
+#[test]
+fn charts_are_drawn_as_svg_and_png() {
+    let place = Place::new();
+    place.run(&quick(&["--plot", "chart.svg", "--json"])).json();
+    let svg = String::from_utf8(place.bytes("chart.svg")).expect("text");
+    balanced(&svg);
+    for part in [
+        "Speed-up over naive generation",
+        "Time per image",
+        "Ramachandran",
+        "fastpix",
+        "8x4",
+        "256",
+    ] {
+        assert!(svg.contains(part), "no {part:?} in the chart");
+    }
+    place.run(&quick(&["--plot", "chart.PNG", "--json"])).json();
+    let bytes = place.bytes("chart.PNG");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
+        .read_info()
+        .expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
+    reader.next_frame(&mut pixels).expect("pixels");
+    let other = pixels.iter().filter(|&&level| level != 255).count();
+    assert!(other > 1000, "{other} levels are not white");
+    assert_eq!(place.names(""), ["chart.PNG", "chart.svg"]);
+}
+
+/// Asserts that every element is closed, in order, and that there is one root.
+fn balanced(svg: &str) {
+    let mut open = Vec::new();
+    let mut roots = 0;
+    let mut rest = svg;
+    while let Some(start) = rest.find('<') {
+        assert!(!rest[..start].contains('>'), "{}", &rest[..start]);
+        let end = rest[start..].find('>').expect("a tag ends") + start;
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        let name = |tag: &str| {
+            let name = tag.split(|c: char| c.is_whitespace() || c == '/').next();
+            name.unwrap_or_default().to_owned()
+        };
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name(closed)), "{tag}");
+        } else if !tag.starts_with(['?', '!']) {
+            if open.is_empty() {
+                roots += 1;
+                assert_eq!(name(tag), "svg");
+            }
+            if !tag.ends_with('/') {
+                open.push(name(tag));
+            }
+        }
+    }
+    assert_eq!((open.len(), roots), (0, 1), "{open:?}");
+}
+
+#[test]
+fn bad_requests_are_found_before_measuring() {
+    let place = Place::new();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--batch-sizes", "0"], &["--batch-sizes", "'0'"]),
+        (&["--batch-sizes", "1,x"], &["--batch-sizes", "'x'"]),
+        (&["--batch-sizes", ""], &["--batch-sizes"]),
+        (&["--sizes", "32"], &["--sizes", "HxW"]),
+        (
+            &["--sizes", "32x32,30x32"],
+            &["--sizes 30x32", "multiple of 4", "found 30"],
+        ),
+        (
+            &["--sizes", "32x32,65536x65536"],
+            &["65536x65536", "--sizes", "--batch-sizes"],
+        ),
+        (
+            &["--sizes", "1024x1024,32x32"],
+            &["1024x1024", "first size", "65536 pixels"],
+        ),
+        (&["--repeats", "0"], &["--repeats", "'0'"]),
+        (&["--threads", "0"], &["--threads", "'0'"]),
+        (&["--precision", "f8"], &["--precision", "f32, bf16", "f8"]),
+        (&["--device", "cuda"], &["--device", "auto or cpu"]),
+        (
+            &["--plot", "chart.jpg"],
+            &["--plot", ".svg or .png", "chart.jpg"],
+        ),
+        (&["--plot", "chart"], &["--plot", ".svg or .png", "chart"]),
+        (
+            &["--plot", "nowhere/chart.svg"],
+            &["nowhere/chart.svg", "cannot write", "No such file"],
+        ),
+        (&["--model", "nosuch"], &["nosuch", "No such file"]),
+    ];
+    for (arguments, texts) in cases {
+        // The embedded model at these sizes would take minutes: the error must come first.
+        let mut all = vec!["bench"];
+        if !arguments.contains(&"--model") {
+            all.extend(["--model", "avatars"]);
+        }
+        all.extend(*arguments);
+        place.run(&all).failed_with(texts);
+        assert_eq!(place.names(""), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
+fn class_conditional_models_are_measured_too() {
+    let place = Place::new();
+    let arguments = [
+        "bench",
+        "--model",
+        "fashion",
+        "--batch-sizes",
+        "1",
+        "--sizes",
+        "4x4",
+        "--repeats",
+        "1",
+        "--json",
+    ];
+    let json = place.run(&arguments).json();
+    assert!(number(&json, "/batches/0/speedup") > 0.0);
+}
