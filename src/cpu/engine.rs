@@ -17,6 +17,14 @@ use crate::engine::{
 };
 use crate::model::{Hyperparameters, Weights};
 
+/// Images whose activations are held whole at the same time: few, so that they stay in the caches
+/// of the processor (16 at once take 1.7 times as long per image at the shape of the published
+/// CIFAR model).
+const WHOLE_IMAGES: usize = 4;
+
+/// Given images that go through the cached path together.
+const CACHED_IMAGES: usize = 16;
+
 /// A model ready on the CPU.
 #[derive(Debug)]
 pub(crate) struct CpuEngine {
@@ -126,6 +134,9 @@ impl CpuEngine {
     ) -> Result<Images, EngineError> {
         let (height, width) = request.size;
         let batch = request.items.len();
+        if request.path == Path::Forward && batch > WHOLE_IMAGES {
+            return self.generate_in_groups(model, request, control, clock);
+        }
         let channels = self.hyper.channels;
         let mixture = Mixture {
             nr_mix: self.hyper.nr_mix,
@@ -179,6 +190,38 @@ impl CpuEngine {
         })
     }
 
+    /// Naive generation of many images, a few at a time.
+    fn generate_in_groups<E: Element>(
+        &self,
+        model: &PackedModel<E>,
+        request: &Request,
+        control: &Control<'_>,
+        clock: Option<&PhaseClock>,
+    ) -> Result<Images, EngineError> {
+        let groups = request.items.len().div_ceil(WHOLE_IMAGES);
+        let mut values = Vec::new();
+        for (index, items) in request.items.chunks(WHOLE_IMAGES).enumerate() {
+            let group = Request {
+                items: items.to_vec(),
+                ..request.clone()
+            };
+            let progress = |done: usize, total: usize| {
+                control.report((index * total + done) / groups, total);
+            };
+            let control = Control {
+                progress: Some(&progress),
+                ..*control
+            };
+            let images = self.generate_with(model, &group, &control, clock)?;
+            values.extend(images.values);
+        }
+        let (height, width) = request.size;
+        Ok(Images {
+            shape: [request.items.len(), height, width, self.hyper.channels],
+            values,
+        })
+    }
+
     fn params_with<E: Element>(
         &self,
         model: &PackedModel<E>,
@@ -187,16 +230,19 @@ impl CpuEngine {
         path: Path,
         control: &Control<'_>,
     ) -> Result<Vec<f32>, EngineError> {
-        /// Images evaluated together.
-        const BATCH: usize = 16;
         let [count, height, width, channels] = images.shape;
         let per_pixel = self.hyper.params_per_pixel();
         let mut all = Vec::with_capacity(count * height * width * per_pixel);
-        for first in (0..count).step_by(BATCH) {
+        let (keep, at_once) = match path {
+            Path::Cached => (Keep::Cache, CACHED_IMAGES),
+            Path::Forward => (Keep::Image, WHOLE_IMAGES),
+        };
+        let mut kept: Option<Storage<E>> = None;
+        for first in (0..count).step_by(at_once) {
             if control.cancelled() {
                 return Err(EngineError::Cancelled);
             }
-            let batch = BATCH.min(count - first);
+            let batch = at_once.min(count - first);
             let pixel_of = |image: usize, row: usize, column: usize| {
                 let at = (((first + image) * height + row) * width + column) * channels;
                 let mut pixel = [0.0f32; 3];
@@ -208,12 +254,11 @@ impl CpuEngine {
             let classes: Vec<usize> = (first..first + batch)
                 .map(|image| classes.get(image).copied().unwrap_or(0))
                 .collect();
-            let keep = match path {
-                Path::Cached => Keep::Cache,
-                Path::Forward => Keep::Image,
+            // Whole images overwrite all that the ones before left; caches must start from zeros.
+            let storage = match kept.take() {
+                Some(storage) if keep == Keep::Image && storage.batch == batch => storage,
+                _ => Storage::new(model, (height, width), batch, keep, self.team.size()),
             };
-            let size = (height, width);
-            let storage = Storage::new(model, size, batch, keep, self.team.size());
             let image_params = height * width * per_pixel;
             let output = Numbers::new(batch * image_params);
             let record = |image: usize, row: usize, column: usize, params: &[f32]| {
@@ -246,6 +291,7 @@ impl CpuEngine {
                     run.forward(&self.team, &record);
                 }
             }
+            kept = Some(storage);
             all.extend(output.into_vec());
             control.report(first + batch, count);
         }

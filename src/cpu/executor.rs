@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::finish::{Destination, finish};
 use super::packed::{PackedModel, Scheduled};
 use super::phases::{Lap, PhaseClock, Stopwatch};
-use super::products::{UNIT, accumulate};
+use super::products::{UNIT, Upcoming, accumulate, accumulate_then};
 use super::rows::{Element, Rows};
 use super::storage::{Plane, Storage};
 use super::threads::{Member, Team};
@@ -61,7 +61,7 @@ impl<E: Element> Run<'_, E> {
                     let step = &self.model.plan.steps[scheduled.step];
                     let grid_row = (row >> step.output_level()) / step.output_step;
                     let columns = 0..width >> step.level;
-                    self.step(member, scheduled.step, grid_row, columns, Part::Row);
+                    self.step(member, scheduled.step, (grid_row, columns), Part::Row, None);
                 }
                 member.barrier();
                 watch.lap(Lap::Row);
@@ -81,17 +81,14 @@ impl<E: Element> Run<'_, E> {
     /// The pixel phase up to the mixture parameters.
     fn pixel(&self, member: Member<'_>, row: usize, column: usize) {
         let levels = crate::model::Plan::active_levels(row, column);
-        for &scheduled in &self.model.pixel_phase[levels - 1] {
+        let steps = &self.model.pixel_phase[levels - 1];
+        for (index, &scheduled) in steps.iter().enumerate() {
             self.meet(member, scheduled);
             let level = self.model.plan.steps[scheduled.step].level;
             let at = column >> level;
-            self.step(
-                member,
-                scheduled.step,
-                row >> level,
-                at..at + 1,
-                Part::Pixel,
-            );
+            let place = (row >> level, at..at + 1);
+            let next = steps.get(index + 1).map(|next| next.step);
+            self.step(member, scheduled.step, place, Part::Pixel, next);
         }
     }
 
@@ -139,7 +136,7 @@ impl<E: Element> Run<'_, E> {
             let level = self.model.plan.steps[scheduled.step].level;
             for row in 0..self.storage.height >> level {
                 let columns = 0..self.storage.width >> level;
-                self.step(member, scheduled.step, row, columns, Part::Whole);
+                self.step(member, scheduled.step, (row, columns), Part::Whole, None);
             }
         }
         member.barrier();
@@ -216,8 +213,16 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// Computes this member's share of a step for some columns of one row of its grid.
-    fn step(&self, member: Member<'_>, id: StepId, row: usize, columns: Range<usize>, part: Part) {
+    /// Computes this member's share of a step for some columns of one row of its grid. The
+    /// weights of the step that comes `next` in the pixel phase are fetched meanwhile.
+    fn step(
+        &self,
+        member: Member<'_>,
+        id: StepId,
+        (row, columns): (usize, Range<usize>),
+        part: Part,
+        next: Option<StepId>,
+    ) {
         let packed = &self.model.steps[id];
         let step = &self.model.plan.steps[id];
         let rows = columns.len() * self.storage.batch;
@@ -260,13 +265,15 @@ impl<E: Element> Run<'_, E> {
             if let (Part::Pixel | Part::Whole, Some(weights)) = (part, &packed.pixel) {
                 let segments = self.segments(step, step.pixel_terms(), row, columns.start);
                 let segments = &segments[..step.pixel_terms().len()];
-                accumulate(
+                let then = next.and_then(|next| self.upcoming(member, next));
+                accumulate_then(
                     self.model.isa,
                     weights,
                     units.clone(),
                     rows.clone(),
                     segments,
                     acc,
+                    then,
                 );
             }
             let finished = part != Part::Row || step.complete_in_row_phase();
@@ -303,6 +310,16 @@ impl<E: Element> Run<'_, E> {
                 );
             }
         }
+    }
+
+    /// The first pixel-phase weights that this member reads in a step.
+    fn upcoming(&self, member: Member<'_>, id: StepId) -> Option<Upcoming> {
+        let step = &self.model.steps[id];
+        let (units, _) = share(member, step.units, step.granule(), self.storage.batch);
+        step.pixel
+            .as_ref()
+            .filter(|_| !units.is_empty())
+            .map(|weights| weights.upcoming(units.start))
     }
 
     /// Starts sums from the bias, the class term included.
