@@ -1,6 +1,7 @@
 #!/bin/sh
 # Regenerates ptx/*.ptx from *.cu. Needs nvcc 13.0, found by NVCC, CUDA_HOME or PATH.
-# With --check, regenerates into a scratch folder and fails if the committed PTX differs.
+# With --check, regenerates into a scratch folder and fails if the committed PTX differs. Names of
+# module-level variables carry a hash of the path, so only a run in the same folder compares equal.
 set -eu
 cd "$(dirname "$0")"
 
