@@ -55,7 +55,7 @@ struct Output {
     int pixels;
 };
 
-namespace {
+namespace output {
 
 constexpr int MAX_THREADS = 256;
 
@@ -123,7 +123,9 @@ __device__ __forceinline__ void write_params(const Output &out, const float *par
     for (int p = threadIdx.x; p < out.count; p += blockDim.x) to[p] = params[p];
 }
 
-} // namespace
+} // namespace output
+
+using namespace output;
 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_step(const __grid_constant__ Output out) {
     const int image = blockIdx.y;

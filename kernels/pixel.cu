@@ -27,7 +27,7 @@
 #include "elementary.cuh"
 #include "step.cuh"
 
-namespace {
+namespace pixel {
 
 constexpr int MAX_THREADS = 256;
 
@@ -149,7 +149,9 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     }
 }
 
-} // namespace
+} // namespace pixel
+
+using namespace pixel;
 
 #define PIXEL_STEP(name, rows, quads)                                                                  \
     extern "C" __global__ void __launch_bounds__(MAX_THREADS) name(const __grid_constant__ Step step) { \
