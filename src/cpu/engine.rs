@@ -47,15 +47,26 @@ impl CpuEngine {
             None => Isa::detect()?,
         };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
+        let threads = options.threads.unwrap_or_else(available);
+        Ok(Self::with_isa(weights, isa, threads, options.precision))
+    }
+
+    /// An engine for an instruction set that this machine must have.
+    pub(super) fn with_isa(
+        weights: &Weights,
+        isa: Isa,
+        threads: usize,
+        precision: Precision,
+    ) -> Self {
+        Self {
             hyper: weights.hyper.clone(),
-            team: Team::new(options.threads.unwrap_or_else(available)),
+            team: Team::new(threads),
             isa,
-            model: match options.precision {
+            model: match precision {
                 Precision::F32 => Model::F32(PackedModel::new(weights, isa)),
                 Precision::Bf16 => Model::Bf16(PackedModel::new(weights, isa)),
             },
-        })
+        }
     }
 
     pub fn describe(&self) -> String {

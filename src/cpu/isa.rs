@@ -189,3 +189,34 @@ pub fn features_summary() -> Vec<(&'static str, bool)> {
     let features = Vec::new();
     features
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instruction_sets_are_found_by_name_if_the_machine_has_them() {
+        for isa in Isa::ALL {
+            match Isa::from_name(isa.name()) {
+                Ok(found) => assert!(found == isa && isa.is_available()),
+                Err(error) => {
+                    assert!(!isa.is_available());
+                    let text = error.to_string();
+                    assert!(
+                        text.starts_with(&format!("this machine has no {isa}: it has portable"))
+                    );
+                }
+            }
+        }
+        assert!(Isa::available().contains(&Isa::best()));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        assert_eq!(
+            Isa::from_name("avx9").unwrap_err().to_string(),
+            "unknown CPU features \"avx9\": expected one of portable, neon, avx2, avx512, \
+             avx512bf16, amx"
+        );
+    }
+}

@@ -230,3 +230,52 @@ pub fn measured_bandwidth(isa: Isa, budget: Duration) -> Bandwidth {
         memory: measured_read(isa, (4 * l3).clamp(64 << 20, 256 << 20), budget),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_reads_every_lane_of_every_line() {
+        let mut lines = vec![Line([0; LANES]); 8];
+        for isa in Isa::available() {
+            for line in 0..lines.len() {
+                for lane in 0..LANES {
+                    lines[line].0[lane] = 1 << (line + lane);
+                    // SAFETY: the machine has the instruction set.
+                    let read = unsafe { isa.run(Read(&lines)) };
+                    lines[line].0[lane] = 0;
+                    assert_eq!(
+                        read[lane].to_bits(),
+                        1 << (line + lane),
+                        "{isa} {line} {lane}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_chain_is_multiplied_as_often_as_it_is_counted() {
+        for isa in Isa::available() {
+            let operation = Multiply::<f32, 6> {
+                start: [[1.0; LANES]; 6],
+                element: PhantomData,
+            };
+            // SAFETY: the machine has the instruction set.
+            let sums = unsafe { f32::run(isa, operation) };
+            assert_eq!(sums, [6.0 * (STEPS + 1) as f32; LANES], "{isa}");
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_has_a_peak() {
+        for isa in Isa::available() {
+            let peaks = [
+                measured_peak::<f32>(isa, Duration::ZERO),
+                measured_peak::<bf16>(isa, Duration::ZERO),
+            ];
+            assert!(peaks.iter().all(|peak| peak.is_finite() && *peak > 0.0));
+        }
+    }
+}

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -79,6 +80,31 @@ fn inspect_without_metadata_infers_and_names_the_first_fault() {
     let ended = place.run(&["inspect", "missing.safetensors"]);
     ended.failed_with(&["missing.safetensors", "dense_3/g"]);
     assert!(ended.out.contains("conv2d_0/V"), "{ended:?}");
+}
+
+#[test]
+fn inspect_names_a_few_of_many_ignored_tensors_with_the_reason() {
+    let place = Place::new();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/checkpoints/tiny/v1/params_cifar.ckpt");
+    let ended = place.run(&["inspect", model.to_str().expect("a path in Unicode")]);
+    ended.succeeded();
+    let ignored: Vec<&str> = ended
+        .out
+        .lines()
+        .filter(|line| line.starts_with("ignored"))
+        .collect();
+    assert!(
+        ignored[0].contains("Variable, Variable_1, Variable_10, ... ("),
+        "{ended:?}"
+    );
+    let mut reasons: Vec<&str> = ignored
+        .iter()
+        .filter_map(|line| line.rsplit(": ").next())
+        .collect();
+    let lines = reasons.len();
+    reasons.dedup();
+    assert_eq!(reasons.len(), lines, "{ignored:?}");
 }
 
 #[test]

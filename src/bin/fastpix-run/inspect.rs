@@ -79,6 +79,27 @@ fn averages(averages: Averages) -> &'static str {
     }
 }
 
+/// Tensors that were ignored, by the reason why, in the order of the file.
+fn ignored_by_reason(inspection: &Inspection) -> Vec<(&str, Vec<&str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for ignored in &inspection.ignored {
+        match reasons.iter_mut().find(|(why, _)| *why == ignored.why) {
+            Some((_, names)) => names.push(&ignored.name),
+            None => reasons.push((&ignored.why, vec![&ignored.name])),
+        }
+    }
+    reasons
+}
+
+/// The first few names, and how many there are: a checkpoint has hundreds of optimiser slots.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        all => format!("{}, ... ({all} tensors)", names[..SHOWN].join(", ")),
+    }
+}
+
 fn as_text(inspection: &Inspection) -> Result<String> {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| writeln!(text, "{name:<17}{value}");
@@ -112,8 +133,8 @@ fn as_text(inspection: &Inspection) -> Result<String> {
     for note in &inspection.notes {
         line("note", note)?;
     }
-    for ignored in &inspection.ignored {
-        line("ignored", &format!("{}: {}", ignored.name, ignored.why))?;
+    for (why, names) in ignored_by_reason(inspection) {
+        line("ignored", &format!("{}: {why}", some_of(&names)))?;
     }
     writeln!(text, "\n{} tensors:", inspection.tensors.len())?;
     for tensor in &inspection.tensors {

@@ -2,8 +2,8 @@
 //!
 //! The packed weights of a unit are tiles already: 16 pairs of k by 16 columns, 1 KB in a row.
 //! Tile operations sit behind [`Tiles`], so that everything else here is tested on machines
-//! without AMX against a model of the instructions. **The instructions themselves have not been
-//! run: no machine with AMX was at hand.**
+//! without AMX against a model of the instructions; the instructions are tested there too, by
+//! trapping them. **They have not been run by a processor that has them: none was at hand.**
 
 use std::arch::asm;
 use std::ops::Range;

@@ -1,112 +1,14 @@
-//! The tiling against a model of the tile instructions.
+//! The tiling against a model of the tile instructions, and the instructions themselves by trapping
+//! them.
+
+mod model;
+#[cfg(target_os = "linux")]
+mod trap;
 
 use super::*;
 use crate::cpu::isa::Isa;
 use crate::cpu::products::{Columns, Packed};
-
-/// A model of the tiles after the pseudo-code of Intel's instruction reference: a product sums the
-/// even and the odd terms of k apart, by fused multiply-adds, and then adds both to the tile.
-/// Any use that the processor would refuse panics.
-struct Model {
-    config: Option<Config>,
-    tiles: [[u8; 1024]; 8],
-    multiplied: usize,
-}
-
-impl Model {
-    fn new() -> Self {
-        Self {
-            config: None,
-            tiles: [[0; 1024]; 8],
-            multiplied: 0,
-        }
-    }
-
-    fn shape(&self, tile: u8) -> (usize, usize) {
-        let config = self.config.as_ref().expect("tiles are not configured");
-        let tile = usize::from(tile);
-        let shape = (
-            usize::from(config.rows[tile]),
-            usize::from(config.width[tile]),
-        );
-        assert!(
-            (1..=16).contains(&shape.0) && shape.1 == 64,
-            "tile {tile} is {shape:?}"
-        );
-        shape
-    }
-
-    fn sum(&self, tile: u8, row: usize, column: usize) -> f32 {
-        let at = row * 64 + column * 4;
-        f32::from_ne_bytes(
-            self.tiles[usize::from(tile)][at..at + 4]
-                .try_into()
-                .unwrap(),
-        )
-    }
-
-    fn element(&self, tile: u8, row: usize, column: usize) -> f32 {
-        let at = row * 64 + column * 2;
-        let bytes = self.tiles[usize::from(tile)][at..at + 2]
-            .try_into()
-            .unwrap();
-        bf16::from_bits(u16::from_ne_bytes(bytes)).to_f32()
-    }
-}
-
-impl Tiles for Model {
-    unsafe fn configure(&mut self, config: &Config) {
-        assert_eq!(
-            (config.palette, config.start_row, config.reserved),
-            (1, 0, [0; 14])
-        );
-        assert_eq!(
-            (&config.width[8..], &config.rows[8..]),
-            (&[0; 8][..], &[0; 8][..])
-        );
-        self.config = Some(*config);
-        // A new configuration clears the tiles.
-        self.tiles = [[0; 1024]; 8];
-    }
-    unsafe fn release(&mut self) {
-        self.config = None;
-    }
-    unsafe fn load<const T: u8>(&mut self, from: *const u8, stride: usize) {
-        for row in 0..self.shape(T).0 {
-            let to = &mut self.tiles[usize::from(T)][row * 64..][..64];
-            // SAFETY: the caller vouches for the rows of the tile.
-            to.copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(row * stride), 64) });
-        }
-    }
-    unsafe fn store<const T: u8>(&mut self, to: *mut u8, stride: usize) {
-        for row in 0..self.shape(T).0 {
-            let from = &self.tiles[usize::from(T)][row * 64..][..64];
-            // SAFETY: the caller vouches for the rows of the tile.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.add(row * stride), 64) };
-        }
-    }
-    unsafe fn multiply<const C: u8, const A: u8, const B: u8>(&mut self) {
-        let rows = self.shape(C).0;
-        assert_eq!(self.shape(A).0, rows, "rows of tiles {C} and {A}");
-        assert_eq!(self.shape(B).0, 16, "pairs of k of tiles {A} and {B}");
-        for row in 0..rows {
-            for column in 0..16 {
-                let mut parts = [0.0f32; 2];
-                for pair in 0..16 {
-                    for (half, part) in parts.iter_mut().enumerate() {
-                        let a = self.element(A, row, 2 * pair + half);
-                        *part = a.mul_add(self.element(B, pair, 2 * column + half), *part);
-                    }
-                }
-                let sum = self.sum(C, row, column) + (parts[0] + parts[1]);
-                let at = row * 64 + column * 4;
-                self.tiles[usize::from(C)][at..at + 4].copy_from_slice(&sum.to_ne_bytes());
-            }
-        }
-        self.multiplied += 1;
-    }
-    unsafe fn prefetch(&mut self, _from: *const u8) {}
-}
+use model::Model;
 
 /// Operands of a segment in groups of rows with a gap between groups.
 struct Operand {
@@ -151,8 +53,7 @@ fn weight(segment: usize, k: usize, column: usize) -> f32 {
     ((segment * 5 + k * 7 + column * 3) % 23) as f32 / 8.0 - 1.3
 }
 
-#[test]
-fn tiled_products_are_near_the_exact_sums() {
+fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
     let segments = [40, 64, 7];
     for rows in [1, 2, 3, 15, 16, 17, 32, 33, 64, 100] {
         for (group, gap) in [(usize::MAX / 4096, 0), (3, 64), (16, 32), (1, 32), (20, 0)] {
@@ -181,10 +82,8 @@ fn tiled_products_are_near_the_exact_sums() {
                     },
                     then: None,
                 };
-                let mut model = Model::new();
                 // SAFETY: operands and sums have these rows.
-                unsafe { accumulate(&mut model, &product) };
-                assert!(model.config.is_none(), "tiles were not released");
+                unsafe { accumulate(tiles, &product) };
                 let mut faults = Vec::new();
                 for row in 0..rows {
                     for column in 0..width {
@@ -220,6 +119,96 @@ fn tiled_products_are_near_the_exact_sums() {
             }
         }
     }
+}
+
+#[test]
+fn tiled_products_are_near_the_exact_sums() {
+    let mut model = Model::new();
+    assert_products_near_the_exact_sums(&mut model);
+    assert!(model.config.is_none(), "tiles were not released");
+}
+
+/// Makes the tile instructions do something: on processors without AMX they are trapped.
+#[cfg(target_os = "linux")]
+fn with_instructions() {
+    if !available() {
+        trap::install();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_instructions_compute_what_their_model_does() {
+    with_instructions();
+    assert_products_near_the_exact_sums(&mut Hardware);
+    // SAFETY: the instructions are there or trapped.
+    unsafe { multiply_only(8) };
+    assert!(available() || trap::multiplied() > 8);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_whole_model_runs_on_the_instructions() {
+    use crate::cpu::CpuEngine;
+    use crate::engine::{Control, Item, LevelImages, Path, Precision, Request};
+    use crate::model::{Hyperparameters, Weights};
+
+    // Everything but the products is done with AVX-512.
+    if !Isa::Avx512.is_available() {
+        println!("skipped: this processor has no AVX-512");
+        return;
+    }
+    with_instructions();
+    let hyper = Hyperparameters {
+        nr_resnet: 1,
+        nr_filters: 20,
+        nr_mix: 2,
+        channels: 3,
+        classes: None,
+        image_size: None,
+    };
+    let weights = Weights::random(&hyper, 7).unwrap();
+    let engine = |isa, threads| CpuEngine::with_isa(&weights, isa, threads, Precision::Bf16);
+    let images = |engine: &CpuEngine, first: u64, count: u64| {
+        let item = |index| Item {
+            index,
+            ..Item::default()
+        };
+        let request = Request {
+            size: (8, 12),
+            items: (first..first + count).map(item).collect(),
+            seed: 3,
+            temperature: 1.0,
+            continuous: false,
+            path: Path::Cached,
+        };
+        engine.generate(&request, &Control::default()).unwrap()
+    };
+    let amx = engine(Isa::Amx, 2);
+    let together = images(&amx, 0, 17);
+    let image = together.values.len() / 17;
+    let alone = images(&engine(Isa::Amx, 1), 16, 1);
+    assert!(alone.values == together.values[16 * image..]);
+
+    // Sums in another order, of operands that are rounded to 8 bits after each layer.
+    let given = LevelImages {
+        shape: together.shape,
+        levels: together.to_levels(),
+    };
+    let params = |engine: &CpuEngine, path| {
+        engine
+            .params(&given, &[], path, &Control::default())
+            .unwrap()
+    };
+    let cached = params(&amx, Path::Cached);
+    assert!(cached == params(&amx, Path::Forward), "cached and forward");
+    let expected = params(&engine(Isa::Portable, 2), Path::Cached);
+    let worst = cached.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    let worst = worst.fold(0.0, f32::max);
+    let largest = expected
+        .iter()
+        .fold(0.0f32, |largest, b| largest.max(b.abs()));
+    assert!(worst < largest / 64.0, "{worst} of {largest}");
 }
 
 #[test]
