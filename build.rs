@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Every kernel is compiled for this architecture; newer GPUs run it too.
+/// Kernels are compiled for this architecture unless they say otherwise; newer GPUs run it too.
 const BASE_ARCHITECTURE: u32 = 75;
 /// A line of a kernel that starts with this names further architectures.
 const MARKER: &str = "// Also compiled for: ";
+/// A line of a kernel that starts with this names all architectures, in place of the base.
+const ONLY_MARKER: &str = "// Compiled for: ";
 /// PTX is declared as this version (CUDA 12.0), so that drivers from 525 on accept it. `nvcc`
 /// writes its own version, but the kernels use nothing newer; the assembler would reject it.
 const PTX_VERSION: &str = "8.0";
@@ -110,10 +112,12 @@ fn targets(sources: &[(String, String)]) -> Vec<Target> {
         let Some(name) = file.strip_suffix(".cu") else {
             continue;
         };
-        let further = text.lines().filter_map(|line| line.strip_prefix(MARKER));
-        let further = further.flat_map(|list| list.split_whitespace());
-        let further = further.filter_map(|word| word.strip_prefix("compute_")?.parse().ok());
-        for architecture in std::iter::once(BASE_ARCHITECTURE).chain(further) {
+        let mut architectures = named(text, ONLY_MARKER);
+        if architectures.is_empty() {
+            architectures.push(BASE_ARCHITECTURE);
+        }
+        architectures.extend(named(text, MARKER));
+        for architecture in architectures {
             targets.push(Target {
                 name: name.to_owned(),
                 architecture,
@@ -121,6 +125,15 @@ fn targets(sources: &[(String, String)]) -> Vec<Target> {
         }
     }
     targets
+}
+
+/// The architectures that lines with this marker name.
+fn named(text: &str, marker: &str) -> Vec<u32> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(marker))
+        .flat_map(|list| list.split_whitespace())
+        .filter_map(|word| word.strip_prefix("compute_")?.parse().ok())
+        .collect()
 }
 
 /// FNV-1a (64 bits) of the sources and of how they are compiled.

@@ -24,7 +24,6 @@
 // sum: the same weights are read once per pixel either way, and no launch then waits for a sum
 // written by the last one.
 
-#include "elementary.cuh"
 #include "step.cuh"
 
 namespace pixel {
@@ -66,7 +65,7 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     const int row = step.position->x >> step.level;
     const int column = step.position->y >> step.level;
     const int quads = step.depth / 4;
-    const float4 *weights = reinterpret_cast<const float4 *>(step.weights) + (size_t)unit * 4 * QUADS * quads;
+    const float4 *weights = static_cast<const float4 *>(step.weights) + (size_t)unit * 4 * QUADS * quads;
 
     float sums[VALUES];
 #pragma unroll
@@ -82,13 +81,11 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
         while (k >= step.segments[index].plane.channels) k -= step.segments[index++].plane.channels;
         const Segment &segment = step.segments[index];
         const int channels = segment.plane.channels;
-        const float *operand = address(segment.plane, row * step.input_step + segment.row_offset,
-                                       column * step.input_step + segment.column_offset, step.batch, first_image) +
-                               k;
+        const float *x = operand<float>(step, segment, {row, column, first_image}) + k;
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             // Images beyond the batch repeat the last one; their sums are dropped.
-            const float4 v = *reinterpret_cast<const float4 *>(operand + (size_t)min(r, images - 1) * channels);
+            const float4 v = *reinterpret_cast<const float4 *>(x + (size_t)min(r, images - 1) * channels);
             const float values[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
             for (int j = 0; j < 4; j++) {
@@ -134,18 +131,10 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
             a += values[0];
             if (QUADS == 2) b += values[2];
         }
+        const Place at = {row, column, image};
         float y = a;
-        if (QUADS == 2) y = gate(a, b) + address(step.residual, row, column, step.batch, image)[channel];
-        const int to_row = row * step.output_step + step.output_row;
-        const int to_column = column * step.output_step + step.output_column;
-        if (step.raw.base) address(step.raw, to_row, to_column, step.batch, image)[channel] = y;
-        if (step.plain.base) address(step.plain, to_row, to_column, step.batch, image)[channel] = y;
-        if (step.elu.base) address(step.elu, to_row, to_column, step.batch, image)[channel] = elu(y);
-        if (step.concat_elu.base) {
-            float *to = address(step.concat_elu, to_row, to_column, step.batch, image) + channel;
-            to[0] = elu(y);
-            to[step.channels] = elu(-y);
-        }
+        if (QUADS == 2) y = gate(a, b) + residual<1>(step, at, channel).at[0];
+        push<float, 1>(step, at, channel, &y);
     }
 }
 

@@ -19,7 +19,6 @@
 // on their way into shared memory (rows 68 apart: neither stores nor loads conflict), the next
 // tile is on its way while this one is multiplied, and one barrier per tile suffices.
 
-#include "elementary.cuh"
 #include "step.cuh"
 
 namespace {
@@ -29,47 +28,6 @@ constexpr int TILE_COLUMNS = 32;
 constexpr int DEPTH = 16;
 constexpr int THREADS = 128;
 constexpr int STRIDE = TILE_ROWS + 4;
-
-struct Place {
-    int row, column, image;
-};
-
-__device__ __forceinline__ Place place(const Step &step, int m) {
-    int pixel = m / step.batch;
-    int row = pixel / step.columns;
-    return {step.rows ? row : step.position->x >> step.level, pixel - row * step.columns, m - pixel * step.batch};
-}
-
-__device__ __forceinline__ const float *operand(const Step &step, const Segment &segment, Place at) {
-    return address(segment.plane, at.row * step.input_step + segment.row_offset,
-                   at.column * step.input_step + segment.column_offset, step.batch, at.image);
-}
-
-__device__ __forceinline__ void store(const Plane &plane, Place to, int batch, int channel, const float *y, int count) {
-    float *target = address(plane, to.row, to.column, batch, to.image) + channel;
-    if (count == 4) {
-        *reinterpret_cast<float4 *>(target) = make_float4(y[0], y[1], y[2], y[3]);
-    } else {
-        *reinterpret_cast<float2 *>(target) = make_float2(y[0], y[1]);
-    }
-}
-
-// Pushes `COUNT` channels of the result into the caches.
-template <int COUNT>
-__device__ __forceinline__ void push(const Step &step, Place at, int channel, const float *y) {
-    Place to = {at.row * step.output_step + step.output_row, at.column * step.output_step + step.output_column, at.image};
-    if (step.raw.base) store(step.raw, to, step.batch, channel, y, COUNT);
-    if (step.plain.base) store(step.plain, to, step.batch, channel, y, COUNT);
-    if (!step.elu.base && !step.concat_elu.base) return;
-    float z[COUNT];
-    for (int i = 0; i < COUNT; i++) z[i] = elu(y[i]);
-    if (step.elu.base) store(step.elu, to, step.batch, channel, z, COUNT);
-    if (step.concat_elu.base) {
-        store(step.concat_elu, to, step.batch, channel, z, COUNT);
-        for (int i = 0; i < COUNT; i++) z[i] = elu(-y[i]);
-        store(step.concat_elu, to, step.batch, step.channels + channel, z, COUNT);
-    }
-}
 
 } // namespace
 
@@ -87,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
     const bool loads = load_m < rows;
     const Place load_at = place(step, loads ? load_m : 0);
     const float4 *packed =
-        reinterpret_cast<const float4 *>(step.weights + (size_t)blockIdx.y * step.depth * TILE_COLUMNS) + thread;
+        static_cast<const float4 *>(step.weights) + (size_t)blockIdx.y * step.depth * (TILE_COLUMNS / 4) + thread;
 
     // Multiplying: rows 4 * y .., columns 4 * x ..
     const int x = thread % 8;
@@ -106,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
 
     int segment = 0;
     int k = 0;
-    const float *from = operand(step, step.segments[0], load_at);
+    const float *from = operand<float>(step, step.segments[0], load_at);
     int channels = step.segments[0].plane.channels;
     const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     float4 next_first, next_second, next_weights;
@@ -121,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
         if (k >= channels && segment + 1 < step.segment_count) {
             segment++;
             k = 0;
-            from = operand(step, step.segments[segment], load_at);
+            from = operand<float>(step, step.segments[segment], load_at);
             channels = step.segments[segment].plane.channels;
         }
     };
@@ -175,12 +133,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
         } else if (step.gated) {
             int channel = column / 2;
             if (channel >= step.channels) continue;
-            const float2 residual =
-                *reinterpret_cast<const float2 *>(address(step.residual, at.row, at.column, step.batch, at.image) + channel);
-            float result[2] = {gate(sums[i][0], sums[i][2]) + residual.x, gate(sums[i][1], sums[i][3]) + residual.y};
-            push<2>(step, at, channel, result);
+            const Few<float, 2> start = residual<2>(step, at, channel);
+            float result[2] = {gate(sums[i][0], sums[i][2]) + start.at[0], gate(sums[i][1], sums[i][3]) + start.at[1]};
+            push<float, 2>(step, at, channel, result);
         } else if (column < step.channels) {
-            push<4>(step, at, column, sums[i]);
+            push<float, 4>(step, at, column, sums[i]);
         }
     }
 }

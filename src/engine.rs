@@ -48,7 +48,10 @@ pub enum Precision {
     /// 32 bits: exact to the reference.
     #[default]
     F32,
-    /// bfloat16.
+    /// IEEE half precision; on CUDA devices of compute capability 8.0 or higher. Finer than
+    /// bfloat16, but nothing beyond 65504 can be stored.
+    F16,
+    /// bfloat16; on any CPU, and on CUDA devices of compute capability 8.0 or higher.
     Bf16,
 }
 
@@ -56,6 +59,7 @@ impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
             Self::Bf16 => "bf16",
         })
     }
@@ -124,6 +128,15 @@ pub enum EngineError {
         expected: String,
         /// The value given.
         found: String,
+    },
+    /// The CPU does not compute in the precision asked for.
+    #[error(
+        "precision: expected f32 or bf16 on the CPU, found {found}; use one of these, or a CUDA \
+         device of compute capability 8.0 or higher"
+    )]
+    Precision {
+        /// The precision asked for.
+        found: Precision,
     },
     /// The instruction set asked for is unknown or not here.
     #[error(transparent)]
@@ -259,23 +272,17 @@ impl Engine {
             DeviceChoice::Cpu => None,
             DeviceChoice::Cuda(ordinals) => Some(ordinals.clone()),
             DeviceChoice::Auto => {
-                let usable = options.precision == Precision::F32 && crate::cuda::devices().is_ok();
+                let usable = crate::cuda::devices().is_ok_and(|devices| {
+                    let first = devices.first();
+                    first.is_some_and(|device| device.computes_in(options.precision))
+                });
                 usable.then(|| vec![0])
             }
         };
         let backend = match cuda {
             None => Backend::Cpu(Box::new(CpuEngine::new(weights, options)?)),
-            Some(_) if options.precision != Precision::F32 => {
-                return Err(EngineError::DeviceUnavailable {
-                    device: "cuda".into(),
-                    reason: format!(
-                        "precision: expected f32, found {}; use --device cpu",
-                        options.precision
-                    ),
-                });
-            }
             Some(ordinals) => {
-                let cuda = CudaEngine::new(weights, &ordinals, options.launches)?;
+                let cuda = CudaEngine::new(weights, &ordinals, options)?;
                 Backend::Cuda(Box::new(cuda))
             }
         };

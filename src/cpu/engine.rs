@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use half::bf16;
 
 use super::executor::Run;
-use super::isa::{Isa, IsaError};
+use super::isa::Isa;
 use super::packed::PackedModel;
 use super::phases::PhaseClock;
 use super::rows::Element;
@@ -41,7 +41,7 @@ enum Model {
 }
 
 impl CpuEngine {
-    pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, IsaError> {
+    pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, EngineError> {
         let isa = match options.cpu_features {
             Some(isa) => Isa::from_name(isa.name())?,
             None => Isa::detect()?,
@@ -65,6 +65,7 @@ impl CpuEngine {
             model: match precision {
                 Precision::F32 => Model::F32(PackedModel::new(weights, isa)),
                 Precision::Bf16 => Model::Bf16(PackedModel::new(weights, isa)),
+                found @ Precision::F16 => return Err(EngineError::Precision { found }),
             },
         }
     }

@@ -8,8 +8,9 @@ use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits, sys};
 use super::arguments;
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::packed::{TILE_COLUMNS, stored, stored_as};
-use crate::model::{Epilogue, Form, Hyperparameters, Plan, Step};
+use super::packed::packed_width;
+use crate::engine::Precision;
+use crate::model::{Form, Hyperparameters, Plan, Step};
 
 /// What a batch needs buffers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +36,19 @@ struct PlaneShape {
     slots: usize,
     columns: usize,
     channels: usize,
+    element_bytes: usize,
+}
+
+impl PlaneShape {
+    fn bytes(&self, batch: usize) -> usize {
+        self.slots * self.columns * self.channels * self.element_bytes * batch
+    }
 }
 
 /// The four kinds of planes of an activation: f32 residual stream, then by [`Form`].
 type PlaneShapes = [Option<PlaneShape>; 4];
 
-fn plane_shapes(plan: &Plan, shape: &Shape) -> Vec<PlaneShapes> {
+fn plane_shapes(plan: &Plan, precision: Precision, shape: &Shape) -> Vec<PlaneShapes> {
     let of = |activation: &crate::model::Activation| {
         let columns = (shape.width >> activation.level) + 2;
         let slots = |cached: usize| match shape.whole {
@@ -53,13 +61,15 @@ fn plane_shapes(plan: &Plan, shape: &Shape) -> Vec<PlaneShapes> {
             (rows > 0).then(|| PlaneShape {
                 slots: slots(rows),
                 columns,
-                channels: stored_as(activation.channels, form),
+                channels: precision.stored_as(activation.channels, form),
+                element_bytes: precision.bytes(),
             })
         };
         let raw = activation.residual.then(|| PlaneShape {
             slots: slots(1),
             columns,
-            channels: stored(activation.channels),
+            channels: precision.stored(activation.channels),
+            element_bytes: size_of::<f32>(),
         });
         [
             raw,
@@ -72,26 +82,18 @@ fn plane_shapes(plan: &Plan, shape: &Shape) -> Vec<PlaneShapes> {
 }
 
 /// f32 sums per column and image that the row phase leaves for the pixel phase; 0 if none.
-fn partial_len(step: &Step, shape: &Shape) -> usize {
+fn partial_len(step: &Step, precision: Precision, shape: &Shape) -> usize {
     let kept = !shape.whole && !step.row_terms().is_empty() && !step.complete_in_row_phase();
     if !kept {
         return 0;
     }
-    (shape.width >> step.level) * shape.batch * partial_width(step)
-}
-
-fn partial_width(step: &Step) -> usize {
-    let halves = match step.epilogue {
-        Epilogue::Gate { .. } => 2,
-        _ => 1,
-    };
-    (stored(step.channels()) * halves).next_multiple_of(TILE_COLUMNS)
+    (shape.width >> step.level) * shape.batch * packed_width(step, precision)
 }
 
 /// A plane of zeros on a device.
 #[derive(Debug)]
 struct Plane {
-    buffer: CudaSlice<f32>,
+    buffer: CudaSlice<u8>,
     shape: PlaneShape,
 }
 
@@ -122,15 +124,22 @@ pub(super) struct Buffers {
 }
 
 /// Bytes of all buffers of a batch.
-pub(super) fn bytes(plan: &Plan, hyper: &Hyperparameters, shape: &Shape) -> usize {
-    let plane = |plane: &PlaneShape| plane.slots * plane.columns * plane.channels * shape.batch;
-    let planes: usize = plane_shapes(plan, shape)
+pub(super) fn bytes(
+    plan: &Plan,
+    hyper: &Hyperparameters,
+    precision: Precision,
+    shape: &Shape,
+) -> usize {
+    let planes: usize = plane_shapes(plan, precision, shape)
         .iter()
         .flatten()
         .flatten()
-        .map(plane)
+        .map(|plane| plane.bytes(shape.batch))
         .sum();
-    let partials: usize = plan.steps.iter().map(|step| partial_len(step, shape)).sum();
+    let partials = plan.steps.iter();
+    let partials: usize = partials
+        .map(|step| partial_len(step, precision, shape))
+        .sum();
     let pixels = shape.pixels() * shape.batch;
     // Parameters and, in f64, log-likelihoods.
     let params = if shape.params {
@@ -138,7 +147,8 @@ pub(super) fn bytes(plan: &Plan, hyper: &Hyperparameters, shape: &Shape) -> usiz
     } else {
         0
     };
-    4 * (planes + partials + pixels * (hyper.channels + params))
+    planes
+        + 4 * (partials + pixels * (hyper.channels + params))
         + pixels * hyper.channels
         + 32 * shape.batch
 }
@@ -149,12 +159,13 @@ impl Buffers {
         device: &Device,
         plan: &Plan,
         hyper: &Hyperparameters,
+        precision: Precision,
         shape: Shape,
     ) -> Result<Self, CudaError> {
         let (free, _) = device.memory()?;
-        let needed = bytes(plan, hyper, &shape);
+        let needed = bytes(plan, hyper, precision, &shape);
         let out_of_memory = || {
-            let one = bytes(plan, hyper, &Shape { batch: 1, ..shape });
+            let one = bytes(plan, hyper, precision, &Shape { batch: 1, ..shape });
             CudaError::OutOfMemory {
                 device: device.info.ordinal,
                 needed,
@@ -166,7 +177,7 @@ impl Buffers {
         if needed > free {
             return Err(out_of_memory());
         }
-        Self::allocate(device, plan, hyper, shape).map_err(|error| match error {
+        Self::allocate(device, plan, hyper, precision, shape).map_err(|error| match error {
             CudaError::Driver { source, .. }
                 if source.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY =>
             {
@@ -180,16 +191,16 @@ impl Buffers {
         device: &Device,
         plan: &Plan,
         hyper: &Hyperparameters,
+        precision: Precision,
         shape: Shape,
     ) -> Result<Self, CudaError> {
         let mut planes = Vec::new();
-        for shapes in plane_shapes(plan, &shape) {
+        for shapes in plane_shapes(plan, precision, &shape) {
             let mut forms = [None, None, None, None];
             for (form, plane) in forms.iter_mut().zip(shapes) {
                 if let Some(plane) = plane {
-                    let len = plane.slots * plane.columns * plane.channels * shape.batch;
                     *form = Some(Plane {
-                        buffer: zeros(device, len)?,
+                        buffer: zeros(device, plane.bytes(shape.batch))?,
                         shape: plane,
                     });
                 }
@@ -198,7 +209,7 @@ impl Buffers {
         }
         let mut partials = Vec::new();
         for step in &plan.steps {
-            partials.push(match partial_len(step, &shape) {
+            partials.push(match partial_len(step, precision, &shape) {
                 0 => None,
                 len => Some(zeros(device, len)?),
             });

@@ -10,11 +10,15 @@ use cudarc::nvrtc::Ptx;
 
 use super::error::{Context, CudaError};
 use super::modules::Module;
+use crate::engine::Precision;
 
 /// CUDA 12.0, as the driver reports its version; the PTX is declared as needing it.
 const OLDEST_DRIVER: i32 = 12000;
 /// The compute capability the kernels are compiled for.
 const OLDEST_DEVICE: (i32, i32) = (7, 5);
+
+/// The compute capability the kernels of f16 and bf16 are compiled for.
+const OLDEST_HALF_DEVICE: (i32, i32) = (8, 0);
 
 /// What a device is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,17 @@ pub struct DeviceInfo {
     pub memory: usize,
     /// What the driver supports: 1000 times the major plus 10 times the minor CUDA version.
     pub driver: i32,
+}
+
+impl DeviceInfo {
+    /// Whether there are kernels of this precision for it.
+    pub fn computes_in(&self, precision: Precision) -> bool {
+        let oldest = match precision {
+            Precision::F32 => OLDEST_DEVICE,
+            Precision::F16 | Precision::Bf16 => OLDEST_HALF_DEVICE,
+        };
+        self.compute_capability >= oldest
+    }
 }
 
 /// The devices that can be used.
@@ -90,16 +105,20 @@ fn driver() -> Result<i32, CudaError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     RowStep,
-    /// Images per block (1, 4 or 16) and whether it gates.
+    /// In f32: images per block (1, 4 or 16) and whether it gates.
     PixelStep(usize, bool),
+    /// In f16 or bf16: any images, gated or not.
+    HalfPixelStep,
     OutputStep,
     OutputParams,
     FillImage,
     LogLikelihood,
 }
 
-/// Every entry point with its module and name.
-const KERNELS: [(Kernel, &str, &str); 11] = [
+/// An entry point with its module and name.
+type Entry = (Kernel, &'static str, &'static str);
+
+const F32_KERNELS: &[Entry] = &[
     (Kernel::RowStep, "row", "row_step"),
     (Kernel::PixelStep(1, false), "pixel", "pixel_step_1"),
     (Kernel::PixelStep(4, false), "pixel", "pixel_step_4"),
@@ -113,7 +132,25 @@ const KERNELS: [(Kernel, &str, &str); 11] = [
     (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
 ];
 
-/// A device with its kernels.
+const F16_KERNELS: &[Entry] = &[
+    (Kernel::RowStep, "row_half", "row_step_f16"),
+    (Kernel::HalfPixelStep, "pixel_half", "pixel_step_f16"),
+    (Kernel::OutputStep, "output_half", "output_step_f16"),
+    (Kernel::OutputParams, "output_half", "output_params_f16"),
+    (Kernel::FillImage, "output_half", "fill_image_f16"),
+    (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
+];
+
+const BF16_KERNELS: &[Entry] = &[
+    (Kernel::RowStep, "row_half", "row_step_bf16"),
+    (Kernel::HalfPixelStep, "pixel_half", "pixel_step_bf16"),
+    (Kernel::OutputStep, "output_half", "output_step_bf16"),
+    (Kernel::OutputParams, "output_half", "output_params_bf16"),
+    (Kernel::FillImage, "output_half", "fill_image_bf16"),
+    (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
+];
+
+/// A device with the kernels of one precision.
 #[derive(Debug)]
 pub(super) struct Device {
     pub info: DeviceInfo,
@@ -122,7 +159,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub fn open(ordinal: usize) -> Result<Self, CudaError> {
+    pub fn open(ordinal: usize, precision: Precision) -> Result<Self, CudaError> {
         let devices = devices()?;
         let count = devices.len();
         let Some(info) = devices.into_iter().nth(ordinal) else {
@@ -138,6 +175,18 @@ impl Device {
                 found,
             });
         }
+        if !info.computes_in(precision) {
+            return Err(CudaError::OldForPrecision {
+                device: ordinal,
+                found,
+                precision,
+            });
+        }
+        let kernels = match precision {
+            Precision::F32 => F32_KERNELS,
+            Precision::F16 => F16_KERNELS,
+            Precision::Bf16 => BF16_KERNELS,
+        };
         let context = CudaContext::new(ordinal).context("creating a context")?;
         // SAFETY: every buffer is used on this device's one stream only, so nothing has to wait
         // for events.
@@ -145,7 +194,7 @@ impl Device {
         let stream = context.new_stream().context("creating a stream")?;
         let mut loaded = Vec::new();
         let mut functions = Vec::new();
-        for (kernel, name, entry) in KERNELS {
+        for &(kernel, name, entry) in kernels {
             let known = loaded.iter().position(|&(loaded, _)| loaded == name);
             let index = match known {
                 Some(index) => index,
@@ -192,7 +241,7 @@ impl Device {
     ) -> Result<(), CudaError> {
         let function = self.functions.iter().find(|(known, _)| *known == kernel);
         let Some((_, function)) = function else {
-            return Ok(()); // Impossible: the table lists every kernel.
+            return Ok(()); // Impossible: the tables list every kernel.
         };
         // SAFETY: the caller's promise.
         unsafe {

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use super::buffers::Shape;
 use super::error::CudaError;
 use super::session::{Batch, DeviceModel};
-use crate::engine::{Control, EngineError, Images, Item, Launches, LevelImages, Path, Request};
+use crate::engine::{
+    Control, EngineError, EngineOptions, Images, Item, LevelImages, Path, Precision, Request,
+};
 use crate::model::{Hyperparameters, Plan, Weights};
 
 /// A model ready on CUDA devices.
@@ -13,6 +15,7 @@ use crate::model::{Hyperparameters, Plan, Weights};
 pub(crate) struct CudaEngine {
     hyper: Hyperparameters,
     plan: Plan,
+    precision: Precision,
     weight_bytes: usize,
     models: Vec<Mutex<DeviceModel>>,
     description: String,
@@ -30,11 +33,11 @@ impl CudaEngine {
     pub fn new(
         weights: &Weights,
         ordinals: &[usize],
-        launches: Launches,
+        options: &EngineOptions,
     ) -> Result<Self, CudaError> {
         let models = ordinals
             .iter()
-            .map(|&ordinal| DeviceModel::new(ordinal, weights, launches))
+            .map(|&ordinal| DeviceModel::new(ordinal, weights, options))
             .collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = models
             .iter()
@@ -47,6 +50,7 @@ impl CudaEngine {
         Ok(Self {
             hyper: weights.hyper.clone(),
             plan: Plan::new(&weights.hyper, &weights.layers),
+            precision: options.precision,
             weight_bytes: models.first().map_or(0, DeviceModel::weight_bytes),
             models: models.into_iter().map(Mutex::new).collect(),
             description: names.join(", "),
@@ -71,7 +75,7 @@ impl CudaEngine {
             whole: false,
             params: false,
         };
-        super::buffers::bytes(&self.plan, &self.hyper, &shape)
+        super::buffers::bytes(&self.plan, &self.hyper, self.precision, &shape)
     }
 
     pub fn generate(

@@ -2,6 +2,8 @@
 
 use cudarc::driver::DriverError;
 
+use crate::engine::Precision;
+
 /// A CUDA device cannot be used, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
@@ -40,6 +42,29 @@ pub enum CudaError {
         device: usize,
         /// Its compute capability.
         found: (i32, i32),
+    },
+    /// The device is older than the kernels of the precision.
+    #[error(
+        "cuda: precision {precision}: expected a device of compute capability 8.0 or higher, found \
+         {}.{} (device {device}); use --precision f32",
+        .found.0, .found.1
+    )]
+    OldForPrecision {
+        /// Its ordinal.
+        device: usize,
+        /// Its compute capability.
+        found: (i32, i32),
+        /// The precision asked for.
+        precision: Precision,
+    },
+    /// A weight is too large for f16.
+    #[error(
+        "cuda: precision f16: expected weights up to 65504, found {found}; use --precision bf16 or \
+         f32"
+    )]
+    BeyondF16 {
+        /// The weight.
+        found: f32,
     },
     /// The buffers of a batch do not fit.
     #[error(

@@ -8,12 +8,13 @@ use super::arguments::{Likelihood, Output, SEGMENTS, Segment, Step as StepArgume
 use super::buffers::Buffers;
 use super::device::{Device, Kernel};
 use super::error::CudaError;
-use super::packed::{PackedOutput, PackedStep, TILE_COLUMNS};
+use super::packed::{CHUNK, PackedOutput, PackedStep, TILE_COLUMNS};
+use crate::engine::Precision;
 use crate::model::{Epilogue, Form, Hyperparameters, Plan, StepId, Term};
 
-/// Rows of a block of the row kernel.
+/// Rows of a block of the row kernels.
 const TILE_ROWS: usize = 64;
-/// Threads of a block of the row kernel.
+/// Threads of a block of the row kernels.
 const ROW_THREADS: u32 = 128;
 /// Threads of a block of the likelihood kernel.
 const LIKELIHOOD_THREADS: u32 = 128;
@@ -73,6 +74,7 @@ pub(super) struct Builder<'a> {
     pub device: &'a Device,
     pub hyper: &'a Hyperparameters,
     pub plan: &'a Plan,
+    pub precision: Precision,
     pub steps: &'a [Option<PackedStep>],
     pub output: &'a PackedOutput,
     pub buffers: &'a Buffers,
@@ -143,7 +145,10 @@ impl Builder<'_> {
             rows: rows as i32,
         };
         let (kernel, config) = match part {
-            Part::Pixel => pixel_launch(packed, shape.batch),
+            Part::Pixel => match self.precision {
+                Precision::F32 => pixel_launch(packed, shape.batch),
+                _ => half_pixel_launch(packed, shape.batch),
+            },
             _ => row_launch(packed, rows.max(1) * columns * shape.batch)?,
         };
         Ok(Some(Launch {
@@ -277,10 +282,24 @@ fn pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
     };
     let quads = packed.pixel_depth / 4;
     let threads = quads.next_multiple_of(32).clamp(32, MAX_THREADS);
-    let blocks = (packed.channels / 4, batch.div_ceil(images));
+    let blocks = (packed.units, batch.div_ceil(images));
     (
         Kernel::PixelStep(images, packed.gated),
         config(blocks, threads as u32, 0),
+    )
+}
+
+/// The pixel kernel of f16 and bf16: a warp for every two chunks of k.
+fn half_pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
+    const IMAGES: usize = 16;
+    const MAX_WARPS: usize = 16;
+    let warps = (packed.pixel_depth / CHUNK)
+        .div_ceil(2)
+        .clamp(2, MAX_WARPS);
+    let blocks = (packed.units, batch.div_ceil(IMAGES));
+    (
+        Kernel::HalfPixelStep,
+        config(blocks, 32 * warps as u32, 0),
     )
 }
 

@@ -4,6 +4,7 @@
 pub mod arguments;
 mod buffers;
 mod device;
+mod elements;
 mod engine;
 mod error;
 mod launches;

@@ -4,51 +4,47 @@ use cudarc::driver::CudaSlice;
 
 use super::device::Device;
 use super::error::CudaError;
-use crate::model::{Epilogue, Form, Plan, Step, Term, Weights};
+use crate::engine::Precision;
+use crate::model::{Epilogue, Plan, Step, Term, Weights};
 
-/// Columns of a block of the row kernel.
+/// Columns of a block of the row kernels.
 pub(super) const TILE_COLUMNS: usize = 32;
-/// Each segment's k is filled up to a multiple of this for the row kernel.
-pub(super) const TILE_DEPTH: usize = 16;
+/// Each segment's k is filled up to a multiple of this for the row kernel of f32.
+const TILE_DEPTH: usize = 16;
+/// Columns of an mma, and of a block of the pixel kernel of f16 and bf16.
+const MMA_COLUMNS: usize = 8;
+/// k of two mma, to a multiple of which a step's k is filled up for the kernels of f16 and bf16.
+pub(super) const CHUNK: usize = 32;
+/// k that a lane holds of a chunk.
+const PIECE: usize = 8;
 
-/// Channels of an activation as stored: a multiple of 4.
-pub(super) fn stored(channels: usize) -> usize {
-    channels.next_multiple_of(4)
-}
-
-/// Channels of one of its forms as stored: the halves of concat_elu are filled up one by one.
-pub(super) fn stored_as(channels: usize, form: Form) -> usize {
-    match form {
-        Form::ConcatElu => 2 * stored(channels),
-        _ => stored(channels),
-    }
-}
-
-/// The weights of one step on a device.
+/// The weights of one step on a device, laid out as the kernels of its precision say.
 #[derive(Debug)]
 pub(super) struct PackedStep {
-    /// All terms, for the row kernel: `[column / 32][k][32]`.
-    pub wide: CudaSlice<f32>,
+    /// All terms, for the row kernel.
+    pub wide: CudaSlice<u8>,
     /// k of `wide`, with filling.
     pub wide_depth: usize,
-    /// The terms of the pixel phase, for the pixel kernel: `[unit][piece][k / 4][4]`.
-    pub pixel: Option<CudaSlice<f32>>,
+    /// The terms of the pixel phase, for the pixel kernel.
+    pub pixel: Option<CudaSlice<u8>>,
     /// k of `pixel`, with filling.
     pub pixel_depth: usize,
     /// What the sums start from: `[class][width]`.
     pub bias: CudaSlice<f32>,
     /// Sums with filling.
     pub width: usize,
-    /// Whether columns are in fours `a, a, b, b`.
+    /// Whether columns are of two halves.
     pub gated: bool,
     /// Channels of the result as stored.
     pub channels: usize,
+    /// Blocks of the pixel kernel per group of images.
+    pub units: usize,
 }
 
 /// The output nin: `[k][width]`.
 #[derive(Debug)]
 pub(super) struct PackedOutput {
-    pub weights: CudaSlice<f32>,
+    pub weights: CudaSlice<u8>,
     pub bias: CudaSlice<f32>,
     pub depth: usize,
     pub width: usize,
@@ -59,37 +55,68 @@ struct Source<'a> {
     weights: &'a Weights,
     plan: &'a Plan,
     step: &'a Step,
+    precision: Precision,
     gated: bool,
 }
 
+/// A channel of an operand as stored, filling included.
+type Operand<'a> = (&'a Term, usize);
+
 impl<'a> Source<'a> {
-    fn new(weights: &'a Weights, plan: &'a Plan, step: &'a Step) -> Self {
+    fn new(weights: &'a Weights, plan: &'a Plan, step: &'a Step, precision: Precision) -> Self {
         Self {
             weights,
             plan,
             step,
+            precision,
             gated: matches!(step.epilogue, Epilogue::Gate { .. }),
         }
     }
 
-    /// The sum in column `j`; none for filling.
+    /// The place among the sums of a channel, or of its half b. Gated sums lie in fours a, a, b,
+    /// b or, in f16 and bf16, in blocks of 16 a and 16 b.
+    fn place(&self, half: usize, channel: usize) -> usize {
+        match self.block() {
+            None => channel,
+            Some(block) => channel / block * 2 * block + half * block + channel % block,
+        }
+    }
+
+    /// How many sums of each half lie together; none if there are no halves.
+    fn block(&self) -> Option<usize> {
+        let block = match self.precision {
+            Precision::F32 => 2,
+            Precision::F16 | Precision::Bf16 => 16,
+        };
+        self.gated.then_some(block)
+    }
+
+    /// The sum at place `j`; none for filling.
     fn sum(&self, j: usize) -> Option<usize> {
         let channels = self.step.channels();
-        let (half, channel) = match self.gated {
-            true => (j / 2 % 2, j / 4 * 2 + j % 2),
-            false => (0, j),
+        let (half, channel) = match self.block() {
+            None => (0, j),
+            Some(block) => (j / block % 2, j / (2 * block) * block + j % block),
         };
         (channel < channels).then_some(half * channels + channel)
     }
 
     fn depth(&self, term: &Term) -> usize {
-        stored_as(self.plan.activations[term.source].channels, term.form)
+        let channels = self.plan.activations[term.source].channels;
+        self.precision.stored_as(channels, term.form)
     }
 
-    /// The weight of stored channel `k` of a term in column `j`; 0 for filling.
-    fn weight(&self, term: &Term, k: usize, j: usize) -> f32 {
+    /// Every channel of the operands of some terms.
+    fn operands<'t>(&self, terms: &'t [Term]) -> Vec<Operand<'t>> {
+        let channels = |term: &'t Term| (0..self.depth(term)).map(move |k| (term, k));
+        terms.iter().flat_map(channels).collect()
+    }
+
+    /// The weight of stored channel `k` of a term in the sum at place `j`; 0 for filling.
+    fn weight(&self, (term, k): Operand<'_>, j: usize) -> f32 {
         let channels = self.plan.activations[term.source].channels;
-        let (half, channel) = (k / stored(channels), k % stored(channels));
+        let stored = self.precision.stored(channels);
+        let (half, channel) = (k / stored, k % stored);
         match self.sum(j) {
             Some(n) if k < self.depth(term) && channel < channels => {
                 Plan::weight(self.weights, term, half * channels + channel, n)
@@ -103,41 +130,80 @@ impl<'a> Source<'a> {
             .map_or(0.0, |n| Plan::bias(self.weights, self.step, class, n))
     }
 
+    /// For the row kernel: the weights, and k with filling.
     fn wide(&self, width: usize) -> (Vec<f32>, usize) {
-        let fill = |term: &Term| self.depth(term).next_multiple_of(TILE_DEPTH);
-        let depth = self.step.terms.iter().map(fill).sum();
-        let mut packed = Vec::with_capacity(width * depth);
-        for tile in (0..width).step_by(TILE_COLUMNS) {
-            for term in &self.step.terms {
-                for k in 0..fill(term) {
-                    packed.extend((tile..tile + TILE_COLUMNS).map(|j| self.weight(term, k, j)));
-                }
-            }
-        }
-        (packed, depth)
-    }
-
-    fn pixel(&self, channels: usize) -> (Vec<f32>, usize) {
-        let terms = self.step.pixel_terms();
-        let operands: Vec<(&Term, usize)> = terms
-            .iter()
-            .flat_map(|term| (0..self.depth(term)).map(move |k| (term, k)))
-            .collect();
-        let depth = operands.len();
-        let column_quads = if self.gated { 2 } else { 1 };
-        let mut packed = Vec::with_capacity(channels * column_quads * depth);
-        for unit in 0..channels / 4 {
-            for within in 0..4 {
-                for quad in 0..column_quads {
-                    for four in operands.chunks(4) {
-                        let (term, k) = four[within];
-                        let first = 4 * (unit * column_quads + quad);
-                        packed.extend((first..first + 4).map(|j| self.weight(term, k, j)));
+        let tiles = (0..width).step_by(TILE_COLUMNS);
+        let mut packed = Vec::new();
+        if self.precision == Precision::F32 {
+            let fill = |term: &Term| self.depth(term).next_multiple_of(TILE_DEPTH);
+            for tile in tiles {
+                for term in &self.step.terms {
+                    for k in 0..fill(term) {
+                        let columns = tile..tile + TILE_COLUMNS;
+                        packed.extend(columns.map(|j| self.weight((term, k), j)));
                     }
                 }
             }
+            return (packed, self.step.terms.iter().map(fill).sum());
         }
-        (packed, depth)
+        let operands = self.operands(&self.step.terms);
+        for tile in tiles {
+            // A lane holds columns 2 t and 2 t + 1 of each mma: four neighbours in two of them.
+            let place = |mma: usize, c: usize| tile + mma / 2 * 16 + c / 2 * 4 + mma % 2 * 2 + c % 2;
+            self.lanes(&mut packed, &operands, TILE_COLUMNS / MMA_COLUMNS, place);
+        }
+        (packed, operands.len().next_multiple_of(CHUNK))
+    }
+
+    /// For the pixel kernel: the weights, k with filling, and the units.
+    fn pixel(&self, channels: usize) -> (Vec<f32>, usize, usize) {
+        let operands = self.operands(self.step.pixel_terms());
+        let mut packed = Vec::new();
+        if self.precision == Precision::F32 {
+            let units = channels / 4;
+            let column_quads = if self.gated { 2 } else { 1 };
+            for unit in 0..units {
+                for within in 0..4 {
+                    for quad in 0..column_quads {
+                        for four in operands.chunks(4) {
+                            let first = 4 * (unit * column_quads + quad);
+                            let columns = first..first + 4;
+                            packed.extend(columns.map(|j| self.weight(four[within], j)));
+                        }
+                    }
+                }
+            }
+            return (packed, operands.len(), units);
+        }
+        let halves = if self.gated { 2 } else { 1 };
+        let unit_channels = MMA_COLUMNS / halves;
+        let units = channels / unit_channels;
+        for unit in 0..units {
+            let place = |_, c| self.place(c % halves, unit * unit_channels + c / halves);
+            self.lanes(&mut packed, &operands, 1, place);
+        }
+        (packed, operands.len().next_multiple_of(CHUNK), units)
+    }
+
+    /// Appends `[chunk][mma][lane][8]`, as `kernels/half.cuh` says: lane (g, t) holds k 8 t to 8 t +
+    /// 7 of column g, whose sum lies at `place(mma, g)`.
+    fn lanes(
+        &self,
+        packed: &mut Vec<f32>,
+        operands: &[Operand<'_>],
+        mmas: usize,
+        place: impl Fn(usize, usize) -> usize,
+    ) {
+        for chunk in operands.chunks(CHUNK) {
+            for mma in 0..mmas {
+                for lane in 0..32 {
+                    let j = place(mma, lane / 4);
+                    let first = lane % 4 * PIECE;
+                    let weight = |k| chunk.get(k).map_or(0.0, |&operand| self.weight(operand, j));
+                    packed.extend((first..first + PIECE).map(weight));
+                }
+            }
+        }
     }
 }
 
@@ -153,27 +219,37 @@ impl PackedStep {
         weights: &Weights,
         plan: &Plan,
         step: &Step,
+        precision: Precision,
     ) -> Result<Self, CudaError> {
-        let source = Source::new(weights, plan, step);
-        let channels = stored(step.channels());
-        let sums = channels * if source.gated { 2 } else { 1 };
-        let width = sums.next_multiple_of(TILE_COLUMNS);
+        let source = Source::new(weights, plan, step, precision);
+        let channels = precision.stored(step.channels());
+        let width = packed_width(step, precision);
         let (wide, wide_depth) = source.wide(width);
-        let (pixel, pixel_depth) = source.pixel(channels);
+        let (pixel, pixel_depth, units) = source.pixel(channels);
         Ok(Self {
-            wide: device.upload(&wide)?,
+            wide: device.upload(&precision.encode(&wide)?)?,
             wide_depth,
             pixel: match pixel.is_empty() {
                 true => None,
-                false => Some(device.upload(&pixel)?),
+                false => Some(device.upload(&precision.encode(&pixel)?)?),
             },
             pixel_depth,
             bias: device.upload(&packed_bias(&source, width))?,
             width,
             gated: source.gated,
             channels,
+            units,
         })
     }
+}
+
+/// Sums of a step with filling.
+pub(super) fn packed_width(step: &Step, precision: Precision) -> usize {
+    let halves = match step.epilogue {
+        Epilogue::Gate { .. } => 2,
+        _ => 1,
+    };
+    (precision.stored(step.channels()) * halves).next_multiple_of(TILE_COLUMNS)
 }
 
 impl PackedOutput {
@@ -187,21 +263,19 @@ impl PackedOutput {
         weights: &Weights,
         plan: &Plan,
         step: &Step,
+        precision: Precision,
     ) -> Result<Self, CudaError> {
-        let source = Source::new(weights, plan, step);
-        let width = stored(step.sums);
-        let mut packed = Vec::new();
-        let mut depth = 0;
-        for term in &step.terms {
-            depth += source.depth(term);
-            for k in 0..source.depth(term) {
-                packed.extend((0..width).map(|j| source.weight(term, k, j)));
-            }
+        let source = Source::new(weights, plan, step, precision);
+        let width = step.sums.next_multiple_of(4);
+        let operands = source.operands(&step.terms);
+        let mut packed = Vec::with_capacity(operands.len() * width);
+        for &operand in &operands {
+            packed.extend((0..width).map(|j| source.weight(operand, j)));
         }
         Ok(Self {
-            weights: device.upload(&packed)?,
+            weights: device.upload(&precision.encode(&packed)?)?,
             bias: device.upload(&packed_bias(&source, width))?,
-            depth,
+            depth: operands.len(),
             width,
         })
     }

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::error::{Context, CudaError};
 use super::launches::{Builder, Launch, Part};
 use super::packed::{PackedOutput, PackedStep};
-use crate::engine::{Control, EngineError, Launches};
+use crate::engine::{Control, EngineError, EngineOptions, Launches, Precision};
 use crate::model::{Epilogue, Hyperparameters, LEVELS, Plan, StepId, Weights};
 
 /// Rows after which the launches of a row repeat.
@@ -20,6 +20,7 @@ pub(super) struct DeviceModel {
     pub device: Device,
     hyper: Hyperparameters,
     plan: Plan,
+    precision: Precision,
     steps: Vec<Option<PackedStep>>,
     output: PackedOutput,
     launches: Launches,
@@ -39,17 +40,23 @@ pub(super) struct Batch<'a> {
 }
 
 impl DeviceModel {
-    pub fn new(ordinal: usize, weights: &Weights, launches: Launches) -> Result<Self, CudaError> {
-        let device = Device::open(ordinal)?;
+    pub fn new(
+        ordinal: usize,
+        weights: &Weights,
+        options: &EngineOptions,
+    ) -> Result<Self, CudaError> {
+        let precision = options.precision;
+        let device = Device::open(ordinal, precision)?;
         let plan = Plan::new(&weights.hyper, &weights.layers);
         let mut steps = Vec::new();
         for step in &plan.steps {
             steps.push(match step.epilogue {
                 Epilogue::Output => None,
-                _ => Some(PackedStep::new(&device, weights, &plan, step)?),
+                _ => Some(PackedStep::new(&device, weights, &plan, step, precision)?),
             });
         }
-        let output = PackedOutput::new(&device, weights, &plan, &plan.steps[plan.output])?;
+        let output = &plan.steps[plan.output];
+        let output = PackedOutput::new(&device, weights, &plan, output, precision)?;
         device.synchronize()?;
         Ok(Self {
             device,
@@ -57,7 +64,8 @@ impl DeviceModel {
             plan,
             steps,
             output,
-            launches,
+            precision,
+            launches: options.launches,
             session: None,
         })
     }
@@ -184,11 +192,12 @@ impl DeviceModel {
     }
 
     fn new_session(&self, shape: Shape) -> Result<Session, CudaError> {
-        let buffers = Buffers::new(&self.device, &self.plan, &self.hyper, shape)?;
+        let buffers = Buffers::new(&self.device, &self.plan, &self.hyper, self.precision, shape)?;
         let builder = Builder {
             device: &self.device,
             hyper: &self.hyper,
             plan: &self.plan,
+            precision: self.precision,
             steps: &self.steps,
             output: &self.output,
             buffers: &buffers,

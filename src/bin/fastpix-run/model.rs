@@ -64,7 +64,9 @@ impl From<Launch> for fastpix::Launches {
 pub enum Precision {
     /// 32 bits, exact to the reference.
     F32,
-    /// bfloat16.
+    /// IEEE half precision, on GPUs of compute capability 8.0 or higher.
+    F16,
+    /// bfloat16, on any CPU and on such GPUs.
     Bf16,
 }
 
@@ -72,6 +74,7 @@ impl From<Precision> for fastpix::Precision {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
             Precision::Bf16 => Self::Bf16,
         }
     }

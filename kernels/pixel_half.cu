@@ -1,0 +1,122 @@
+// Pixel phase in f16 or bf16 with f32 sums: one step of the plan for the current pixel of every image.
+// What is computed is said in pixel.cu; operands and weights are of the half type.
+// Compiled for: compute_80
+//
+// Weights: [unit][k / 32][lane][8]: a unit is 8 columns of the mma, that is 8 channels or (gated) a
+// and b of 4, alternating; lane (g, t) holds k 8 t to 8 t + 7 of column g (half.cuh). So a warp reads 512
+// contiguous bytes per chunk of 32 k, and each byte is read once. k is filled up with zeros at the
+// very end only: a piece of 8 k lies within one segment.
+//
+// Launch: grid (units, ceil(batch / 16)), 2 to 16 warps: one for every two chunks of k up to 1024.
+// Shared memory: 16 x 128 floats. Per launch: depth * 8 * 2 bytes of weights per unit and 16
+// images, 16 * depth * 2 bytes of operands per block, 2 * 16 * depth * 8 operations per block.
+//
+// How it was arrived at: as pixel.cu, the launch is bound by latency, so warps split k and each
+// issues all of its loads at once, weights and starts first: they do not depend on the last launch.
+// An mma has 16 rows whatever the batch, so one kernel serves every batch: rows beyond it repeat the last
+// image, whose bytes are read anyway, and their sums are dropped. Gating 4 channels per unit, not 8, makes
+// 40 blocks of 160 channels, each reading half as much. Operands are used by one warp only, so
+// they go from the cache to registers; shared memory adds the warps' sums, in a fixed order.
+
+#include "half.cuh"
+
+namespace pixel_half {
+
+constexpr int MAX_WARPS = 16;
+constexpr int IMAGES = 16;
+constexpr int UNIT = 8;
+constexpr int AT_ONCE = 2; // chunks loaded together
+
+// This lane's piece of a row of operands; zeros beyond the last segment.
+template <typename T>
+__device__ __forceinline__ void load(const Step &step, Place low_at, int high_image, int k, uint4 &low, uint4 &high) {
+    int index = 0;
+    while (index < step.segment_count && k >= step.segments[index].plane.channels) {
+        k -= step.segments[index++].plane.channels;
+    }
+    low = high = make_uint4(0, 0, 0, 0);
+    if (index == step.segment_count) return;
+    const Segment &segment = step.segments[index];
+    const T *from = operand<T>(step, segment, low_at) + k;
+    low = *reinterpret_cast<const uint4 *>(from);
+    high = *reinterpret_cast<const uint4 *>(from + (high_image - low_at.image) * segment.plane.channels);
+}
+
+template <typename T>
+__device__ __forceinline__ void pixel_step(const Step &step) {
+    __shared__ __align__(8) float by_warp[MAX_WARPS][IMAGES * UNIT];
+
+    const int unit = blockIdx.x;
+    const int first_image = blockIdx.y * IMAGES;
+    const int images = min(IMAGES, step.batch - first_image);
+    const int lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
+    const int warps = blockDim.x / 32;
+    const int chunks = step.depth / CHUNK;
+    const uint4 *weights = static_cast<const uint4 *>(step.weights) + (size_t)unit * chunks * 32 + lane;
+    const int row = step.position->x >> step.level;
+    const int column = step.position->y >> step.level;
+
+    // The first two warps finish two sums per thread: of two channels, or a and b of one.
+    const int pair = threadIdx.x % 4;
+    const int within = threadIdx.x / 4;
+    const bool finishes = threadIdx.x < IMAGES * UNIT / 2 && within < images;
+    const Place at = {row, column, first_image + within};
+    const int channel = step.gated ? unit * (UNIT / 2) + pair : unit * UNIT + 2 * pair;
+    float result[2];
+    if (finishes) {
+        const float *start = step.partial ? step.partial + ((size_t)column * step.batch + at.image) * step.width
+                                          : step.bias + (size_t)step.classes[at.image] * step.width;
+        start += start_of(step.gated, channel);
+        result[0] = start[0];
+        result[1] = start[step.gated ? 16 : 1];
+    }
+
+    float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    const Place low_at = {row, column, first_image + min(lane / 4, images - 1)};
+    const int high_image = first_image + min(lane / 4 + 8, images - 1);
+    for (int first = warp; first < chunks; first += AT_ONCE * warps) {
+        uint4 w[AT_ONCE], low[AT_ONCE], high[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int chunk = first + i * warps;
+            w[i] = chunk < chunks ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int k = (first + i * warps) * CHUNK + lane % 4 * PIECE;
+            load<T>(step, low_at, high_image, k, low[i], high[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) multiply_add<T>(sums, low[i], high[i], w[i]);
+    }
+    const int to = lane / 4 * UNIT + lane % 4 * 2;
+    *reinterpret_cast<float2 *>(&by_warp[warp][to]) = make_float2(sums[0], sums[1]);
+    *reinterpret_cast<float2 *>(&by_warp[warp][to + 8 * UNIT]) = make_float2(sums[2], sums[3]);
+    __syncthreads();
+
+    if (!finishes) return;
+    for (int w = 0; w < warps; w++) {
+        const float2 values = *reinterpret_cast<const float2 *>(&by_warp[w][2 * threadIdx.x]);
+        result[0] += values.x;
+        result[1] += values.y;
+    }
+    if (step.gated) {
+        const float y = gate(result[0], result[1]) + residual<1>(step, at, channel).at[0];
+        push<T, 1>(step, at, channel, &y);
+    } else {
+        push<T, 2>(step, at, channel, result);
+    }
+}
+
+} // namespace pixel_half
+
+using namespace pixel_half;
+
+extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_f16(const __grid_constant__ Step step) {
+    pixel_step<__half>(step);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_bf16(const __grid_constant__ Step step) {
+    pixel_step<__nv_bfloat16>(step);
+}
