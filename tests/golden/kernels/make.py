@@ -6,7 +6,8 @@ Arrays of case N are named N/...: `numbers` (batch, rows and columns of the grid
 step, output step, output row and column parity, gated, classes), per term T `T/source` [rows,
 columns, batch, channels], `T/weight` [channels, sums], `T/offset` (row, column, pixel phase or not);
 `bias` [classes, sums], `class` [batch], `residual` and `y` [rows, columns, batch, channels] on the
-output grid, NaN where this step writes nothing.
+output grid, NaN where this step writes nothing. `y_f16` and `y_bf16` are `y` from sources and weights that were
+rounded to these types first; everything else stays as it is.
 """
 
 from pathlib import Path
@@ -16,38 +17,49 @@ import numpy as np
 rng = np.random.default_rng(20170119)
 
 
+def to_bf16(x):
+    """float32 rounded to bfloat16, ties to even; no infinities or NaNs among them."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+
+
+ROUNDINGS = {"y": lambda x: x, "y_f16": lambda x: x.astype(np.float16), "y_bf16": to_bf16}
+
+
 def case(batch, rows, columns, terms, channels, gated=False, input_step=1, output_step=1, parity=(0, 0), classes=1):
     """`terms`: list of (row offset, column offset, in the pixel phase, channels)."""
     terms = sorted(terms, key=lambda term: term[2])  # those of the row phase first
     sums = channels * (2 if gated else 1)
     arrays = {}
-    total = np.zeros((rows, columns, batch, sums))
+    totals = {name: np.zeros((rows, columns, batch, sums)) for name in ROUNDINGS}
     for t, (dr, dc, pixel, k) in enumerate(terms):
         source = rng.standard_normal((rows * input_step, columns * input_step, batch, k)).astype(np.float32)
         weight = (rng.standard_normal((k, sums)) / np.sqrt(k)).astype(np.float32)
         padded = np.zeros((rows * input_step + 4, columns * input_step + 4, batch, k))
         padded[2:-2, 2:-2] = source
         taken = padded[2 + dr :, 2 + dc :][: rows * input_step : input_step, : columns * input_step : input_step]
-        total += taken.astype(np.float64) @ weight.astype(np.float64)
+        for name, rounded in ROUNDINGS.items():
+            totals[name] += rounded(taken.astype(np.float32)).astype(np.float64) @ rounded(weight).astype(np.float64)
         arrays |= {f"{t}/source": source, f"{t}/weight": weight, f"{t}/offset": np.array([dr, dc, pixel], np.int64)}
     bias = rng.standard_normal((classes, sums)).astype(np.float32)
     label = rng.integers(0, classes, batch)
-    total += bias.astype(np.float64)[label]
     out = (rows * output_step, columns * output_step, batch, channels)
     residual = rng.standard_normal(out).astype(np.float32)
-    y = np.full(out, np.nan)
     at = np.s_[parity[0] :: output_step, parity[1] :: output_step]
-    if gated:
-        y[at] = residual[at] + total[..., :channels] / (1 + np.exp(-total[..., channels:]))
-    else:
-        y[at] = total
+    for name, total in totals.items():
+        total += bias.astype(np.float64)[label]
+        y = np.full(out, np.nan)
+        if gated:
+            y[at] = residual[at] + total[..., :channels] / (1 + np.exp(-total[..., channels:]))
+        else:
+            y[at] = total
+        arrays[name] = y
     numbers = [batch, rows, columns, input_step, output_step, *parity, gated, classes]
     return arrays | {
         "numbers": np.array(numbers, np.int64),
         "bias": bias,
         "class": label.astype(np.int64),
         "residual": residual,
-        "y": y,
     }
 
 
