@@ -5,7 +5,7 @@ mod reference;
 
 use std::process::Command;
 
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Request};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Precision, Request};
 use reference::{oracle, weights};
 
 const CHILD: &str = "FASTPIX_TEST_CHILD";
@@ -36,8 +36,13 @@ fn answer(test: &str, emulator: bool, settings: &[(&str, &str)], case: fn() -> S
 }
 
 fn engine(device: DeviceChoice) -> Result<Engine, fastpix::EngineError> {
+    engine_in(Precision::F32, device)
+}
+
+fn engine_in(precision: Precision, device: DeviceChoice) -> Result<Engine, fastpix::EngineError> {
     let options = EngineOptions {
         device,
+        precision,
         threads: Some(1),
         ..EngineOptions::default()
     };
@@ -105,6 +110,59 @@ fn auto_takes_the_device_where_there_is_one() {
         automatic_device,
     );
     assert_eq!(text, "cuda:0 (Test, 8.0)");
+}
+
+/// The device that is taken, or why none is.
+fn taken(precision: Precision, device: DeviceChoice) -> String {
+    match engine_in(precision, device) {
+        Ok(engine) => engine.device(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn an_old_device_is_told_that_f16_needs_a_newer_one() {
+    let name = "an_old_device_is_told_that_f16_needs_a_newer_one";
+    let text = answer(name, true, &[("CC", "7.5")], || {
+        taken(Precision::F16, DeviceChoice::Cuda(vec![0]))
+    });
+    assert_eq!(
+        text,
+        "cuda: precision f16: expected a device of compute capability 8.0 or higher, found 7.5 \
+         (device 0); use --precision f32"
+    );
+}
+
+#[test]
+fn auto_takes_the_cpu_for_bf16_where_the_device_is_too_old() {
+    let name = "auto_takes_the_cpu_for_bf16_where_the_device_is_too_old";
+    let text = answer(name, true, &[("CC", "7.5")], || {
+        taken(Precision::Bf16, DeviceChoice::Auto)
+    });
+    assert!(text.starts_with("cpu (1 thread"), "{text}");
+}
+
+#[test]
+fn auto_takes_the_device_for_f16_where_it_is_new_enough() {
+    let name = "auto_takes_the_device_for_f16_where_it_is_new_enough";
+    let settings = [("NAME", "Test"), ("CC", "8.6")];
+    let text = answer(name, true, &settings, || {
+        taken(Precision::F16, DeviceChoice::Auto)
+    });
+    assert_eq!(text, "cuda:0 (Test, 8.6)");
+}
+
+#[test]
+fn f16_without_a_device_is_told_what_the_cpu_computes_in() {
+    let name = "f16_without_a_device_is_told_what_the_cpu_computes_in";
+    let text = answer(name, true, &[("DEVICES", "0")], || {
+        taken(Precision::F16, DeviceChoice::Auto)
+    });
+    assert_eq!(
+        text,
+        "precision: expected f32 or bf16 on the CPU, found f16; use one of these, or a CUDA device \
+         of compute capability 8.0 or higher"
+    );
 }
 
 #[test]

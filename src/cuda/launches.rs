@@ -293,14 +293,9 @@ fn pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
 fn half_pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
     const IMAGES: usize = 16;
     const MAX_WARPS: usize = 16;
-    let warps = (packed.pixel_depth / CHUNK)
-        .div_ceil(2)
-        .clamp(2, MAX_WARPS);
+    let warps = (packed.pixel_depth / CHUNK).div_ceil(2).clamp(2, MAX_WARPS);
     let blocks = (packed.units, batch.div_ceil(IMAGES));
-    (
-        Kernel::HalfPixelStep,
-        config(blocks, 32 * warps as u32, 0),
-    )
+    (Kernel::HalfPixelStep, config(blocks, 32 * warps as u32, 0))
 }
 
 fn config((x, y): (usize, usize), threads: u32, shared: u32) -> LaunchConfig {

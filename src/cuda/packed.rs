@@ -149,7 +149,8 @@ impl<'a> Source<'a> {
         let operands = self.operands(&self.step.terms);
         for tile in tiles {
             // A lane holds columns 2 t and 2 t + 1 of each mma: four neighbours in two of them.
-            let place = |mma: usize, c: usize| tile + mma / 2 * 16 + c / 2 * 4 + mma % 2 * 2 + c % 2;
+            let place =
+                |mma: usize, c: usize| tile + mma / 2 * 16 + c / 2 * 4 + mma % 2 * 2 + c % 2;
             self.lanes(&mut packed, &operands, TILE_COLUMNS / MMA_COLUMNS, place);
         }
         (packed, operands.len().next_multiple_of(CHUNK))

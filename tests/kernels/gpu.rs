@@ -26,8 +26,14 @@ fn decode(precision: Precision, bytes: &[u8]) -> Vec<f32> {
             let four = |b: &[u8]| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
             bytes.chunks(4).map(four).collect()
         }
-        Precision::F16 => bytes.chunks(2).map(|b| f16::from_ne_bytes(two(b)).to_f32()).collect(),
-        Precision::Bf16 => bytes.chunks(2).map(|b| bf16::from_ne_bytes(two(b)).to_f32()).collect(),
+        Precision::F16 => bytes
+            .chunks(2)
+            .map(|b| f16::from_ne_bytes(two(b)).to_f32())
+            .collect(),
+        Precision::Bf16 => bytes
+            .chunks(2)
+            .map(|b| bf16::from_ne_bytes(two(b)).to_f32())
+            .collect(),
     }
 }
 

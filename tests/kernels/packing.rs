@@ -66,7 +66,11 @@ impl Packing<'_> {
 
     /// Every k of some taps, filled up.
     fn operands(&self, pixel_only: bool) -> Vec<(&Tap, usize)> {
-        let taps = self.case.terms.iter().filter(|tap| tap.pixel || !pixel_only);
+        let taps = self
+            .case
+            .terms
+            .iter()
+            .filter(|tap| tap.pixel || !pixel_only);
         let every = |tap| self.filled_depth(tap, self.fill()).map(move |k| (tap, k));
         taps.flat_map(every).collect()
     }
@@ -79,7 +83,10 @@ impl Packing<'_> {
     pub fn bias(&self) -> Vec<f32> {
         let bias = &self.case.arrays["bias"];
         let sums = bias.shape[1];
-        let of = |class: usize, j| self.sum(j).map_or(0.0, |n| bias.values[class * sums + n] as f32);
+        let of = |class: usize, j| {
+            self.sum(j)
+                .map_or(0.0, |n| bias.values[class * sums + n] as f32)
+        };
         (0..bias.shape[0])
             .flat_map(|class| (0..self.width()).map(move |j| of(class, j)))
             .collect()

@@ -179,7 +179,10 @@ fn bad_requests_are_found_before_measuring() {
         ),
         (&["--repeats", "0"], &["--repeats", "'0'"]),
         (&["--threads", "0"], &["--threads", "'0'"]),
-        (&["--precision", "f8"], &["--precision", "f32, f16, bf16", "f8"]),
+        (
+            &["--precision", "f8"],
+            &["--precision", "f32, f16, bf16", "f8"],
+        ),
         (
             &["--precision", "f16"],
             &["precision", "expected f32 or bf16 on the CPU", "f16"],
