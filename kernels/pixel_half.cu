@@ -27,7 +27,7 @@ constexpr int IMAGES = 16;
 constexpr int UNIT = 8;
 constexpr int AT_ONCE = 2; // chunks loaded together
 
-// This lane's piece of a row of operands; zeros beyond the last segment.
+// This lane's pieces of two images' operands; zeros beyond the last segment.
 template <typename T>
 __device__ __forceinline__ void load(const Step &step, Place low_at, int high_image, int k, uint4 &low, uint4 &high) {
     int index = 0;
@@ -54,6 +54,16 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     const int warps = blockDim.x / 32;
     const int chunks = step.depth / CHUNK;
     const uint4 *weights = static_cast<const uint4 *>(step.weights) + (size_t)unit * chunks * 32 + lane;
+
+    uint4 w[AT_ONCE];
+    auto load_weights = [&](int first) {
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int chunk = first + i * warps;
+            w[i] = chunk < chunks ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
+        }
+    };
+    load_weights(warp);
     const int row = step.position->x >> step.level;
     const int column = step.position->y >> step.level;
 
@@ -76,12 +86,8 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     const Place low_at = {row, column, first_image + min(lane / 4, images - 1)};
     const int high_image = first_image + min(lane / 4 + 8, images - 1);
     for (int first = warp; first < chunks; first += AT_ONCE * warps) {
-        uint4 w[AT_ONCE], low[AT_ONCE], high[AT_ONCE];
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
-            const int chunk = first + i * warps;
-            w[i] = chunk < chunks ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
-        }
+        if (first > warp) load_weights(first);
+        uint4 low[AT_ONCE], high[AT_ONCE];
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
             const int k = (first + i * warps) * CHUNK + lane % 4 * PIECE;
@@ -96,6 +102,7 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     __syncthreads();
 
     if (!finishes) return;
+#pragma unroll 4
     for (int w = 0; w < warps; w++) {
         const float2 values = *reinterpret_cast<const float2 *>(&by_warp[w][2 * threadIdx.x]);
         result[0] += values.x;

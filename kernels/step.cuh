@@ -69,8 +69,10 @@ struct Place {
 
 template <typename T>
 __device__ __forceinline__ T *address(const Plane &plane, int row, int column, int batch, int image) {
-    // Rows start at -2, so the dividend is never negative.
-    int slot = (row + 1 + plane.slots) % plane.slots;
+    // Division takes long, and every load waits for it: caches have 1, 2 or 4 slots, whole images one
+    // for each row from -1 on. Rows start at -2, so the dividend is never negative.
+    const int mask = plane.slots - 1;
+    const int slot = (plane.slots & mask) == 0 ? (row + 1) & mask : (row + 1 + plane.slots) % plane.slots;
     size_t pixel = (size_t)slot * plane.columns + (column + 1);
     return static_cast<T *>(plane.base) + (pixel * batch + image) * plane.channels;
 }

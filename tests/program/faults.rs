@@ -50,7 +50,14 @@ fn bad_options_give_one_line_and_write_nothing() {
             &["--device", "cuda:x"],
             &["--device", "auto, cpu, cuda", "cuda:x"],
         ),
-        (&["--precision", "f8"], &["--precision", "f32, bf16", "f8"]),
+        (
+            &["--precision", "f8"],
+            &["--precision", "f32, f16, bf16", "f8"],
+        ),
+        (
+            &["--precision", "f16", "--device", "cpu"],
+            &["precision", "expected f32 or bf16 on the CPU", "f16"],
+        ),
         (&["--count", "0"], &["--count", "'0'"]),
         (&["--batch-size", "0"], &["--batch-size", "'0'"]),
         (&["--threads", "0"], &["--threads", "'0'"]),
