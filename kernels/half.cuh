@@ -7,19 +7,37 @@
 // is loaded as it lies, without ldmatrix or shuffles, and a row's four lanes read 64 bytes.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "step.cuh"
 
-template <> struct Element<__half> {
-    static __device__ __forceinline__ __half from(float x) { return __float2half_rn(x); }
-    static __device__ __forceinline__ float to(__half x) { return __half2float(x); }
+struct F16 {
+    unsigned short bits;
 };
 
-template <> struct Element<__nv_bfloat16> {
-    static __device__ __forceinline__ __nv_bfloat16 from(float x) { return __float2bfloat16_rn(x); }
-    static __device__ __forceinline__ float to(__nv_bfloat16 x) { return __bfloat162float(x); }
+struct Bf16 {
+    unsigned short bits;
+};
+
+// Rounded to the nearest, ties to even, as CUDA's own headers do it; those need one more package.
+template <> struct Element<F16> {
+    static __device__ __forceinline__ F16 from(float x) {
+        F16 y;
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+        return y;
+    }
+    static __device__ __forceinline__ float to(F16 x) {
+        float y;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+        return y;
+    }
+};
+
+template <> struct Element<Bf16> {
+    static __device__ __forceinline__ Bf16 from(float x) {
+        Bf16 y;
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+        return y;
+    }
+    static __device__ __forceinline__ float to(Bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 };
 
 constexpr int CHUNK = 32; // k of a pair of mma
@@ -30,16 +48,16 @@ __device__ __forceinline__ void mma(float (&sums)[4], unsigned a0, unsigned a1, 
                                     unsigned b1);
 
 template <>
-__device__ __forceinline__ void mma<__half>(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
-                                            unsigned b0, unsigned b1) {
+__device__ __forceinline__ void mma<F16>(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+                                         unsigned b0, unsigned b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 template <>
-__device__ __forceinline__ void mma<__nv_bfloat16>(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
-                                                   unsigned b0, unsigned b1) {
+__device__ __forceinline__ void mma<Bf16>(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+                                          unsigned b0, unsigned b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));

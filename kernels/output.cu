@@ -6,7 +6,7 @@ extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step
     output::output_step<float>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) output_params(const __grid_constant__ Output out) {
+extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params(const __grid_constant__ Output out) {
     output::output_params<float>(out);
 }
 

@@ -22,7 +22,7 @@
 // How it was arrived at: one block per image keeps the choice of the pixel in the launch that
 // computes its parameters, which saves a dependent launch per pixel; 160 x 100 weights are 64 KB,
 // read from the L2 by each block. Asking for one block per multiprocessor keeps the assembler from
-// trading registers for spills on sm_86, where 256 threads would otherwise aim at six blocks.
+// trading registers for spills, where 256 threads would otherwise aim at six (sm_86) or eight blocks.
 
 #pragma once
 

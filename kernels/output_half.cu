@@ -6,25 +6,25 @@
 #include "output.cuh"
 
 extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step_f16(const __grid_constant__ Output out) {
-    output::output_step<__half>(out);
+    output::output_step<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) output_params_f16(const __grid_constant__ Output out) {
-    output::output_params<__half>(out);
+extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params_f16(const __grid_constant__ Output out) {
+    output::output_params<F16>(out);
 }
 
 extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) fill_image_f16(const __grid_constant__ Output out) {
-    output::fill_image<__half>(out);
+    output::fill_image<F16>(out);
 }
 
 extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step_bf16(const __grid_constant__ Output out) {
-    output::output_step<__nv_bfloat16>(out);
+    output::output_step<Bf16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) output_params_bf16(const __grid_constant__ Output out) {
-    output::output_params<__nv_bfloat16>(out);
+extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params_bf16(const __grid_constant__ Output out) {
+    output::output_params<Bf16>(out);
 }
 
 extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) fill_image_bf16(const __grid_constant__ Output out) {
-    output::fill_image<__nv_bfloat16>(out);
+    output::fill_image<Bf16>(out);
 }

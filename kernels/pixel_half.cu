@@ -121,9 +121,9 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 using namespace pixel_half;
 
 extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_f16(const __grid_constant__ Step step) {
-    pixel_step<__half>(step);
+    pixel_step<F16>(step);
 }
 
 extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_bf16(const __grid_constant__ Step step) {
-    pixel_step<__nv_bfloat16>(step);
+    pixel_step<Bf16>(step);
 }

@@ -143,9 +143,9 @@ __device__ __forceinline__ void row_step(const Step &step) {
 using namespace row_half;
 
 extern "C" __global__ void __launch_bounds__(THREADS) row_step_f16(const __grid_constant__ Step step) {
-    row_step<__half>(step);
+    row_step<F16>(step);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) row_step_bf16(const __grid_constant__ Step step) {
-    row_step<__nv_bfloat16>(step);
+    row_step<Bf16>(step);
 }
