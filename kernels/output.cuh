@@ -15,12 +15,12 @@
 //
 // Launch: `output_step`: grid (1, batch), one block per image, 32 to 256 threads; a thread sums four
 // parameters over every slice-th k, slices are added in order through shared memory ((slices + 1) x
-// width floats, dynamic). Per launch and image: depth * width * 4 bytes of weights, 2 * depth *
-// width operations, nr_mix + channels Philox blocks. `output_params`: grid (pixels, batch), the
+// width floats, dynamic). Per launch and image: depth * width numbers of type T of weights, 2 *
+// depth * width operations, nr_mix + channels Philox blocks. `output_params`: grid (pixels, batch), the
 // parameters only. `fill_image`: one thread per pixel of every image, 256 per block.
 //
 // How it was arrived at: one block per image keeps the choice of the pixel in the launch that
-// computes its parameters, which saves a dependent launch per pixel; 160 x 100 weights are 64 KB,
+// computes its parameters, which saves a dependent launch per pixel; 160 x 100 weights are 64 KB in f32,
 // read from the L2 by each block. Asking for one block per multiprocessor keeps the assembler from
 // trading registers for spills, where 256 threads would otherwise aim at six (sm_86) or eight blocks.
 
