@@ -7,7 +7,7 @@ mod reference;
 use device::on_a_device;
 use fastpix::{
     Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, LevelImages, Path,
-    Precision, Request,
+    Precision, Request, models,
 };
 use reference::{assert_close, npy, npz, oracle, weights};
 
@@ -181,6 +181,55 @@ fn bits_per_dim_are_within_a_hundredth_of_those_in_f32() {
                 let found: Vec<f32> = bits(precision).into_iter().map(|b| b as f32).collect();
                 let what = format!("{model} {precision}");
                 assert_close(&what, &found, &expected, 0.01, 0.0);
+            }
+        }
+    });
+}
+
+/// Mean bits/dim of the first held-out image of an embedded model: ours and the training
+/// framework's.
+fn held_out_scores(name: &str, precision: Precision) -> (f64, f64) {
+    const IMAGES: usize = 1;
+    let file = format!("tests/golden/models/{name}-heldout.npz");
+    let held_out = npz(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let weights = models::embedded(name).unwrap().checkpoint().unwrap();
+    let weights = weights.into_weights().unwrap();
+    let labels: Vec<usize> = match weights.hyper.classes {
+        Some(_) => held_out["labels"]
+            .values
+            .iter()
+            .map(|&label| label as usize)
+            .collect(),
+        None => vec![],
+    };
+    let mut shape: [usize; 4] = held_out["images"].shape.clone().try_into().unwrap();
+    shape[0] = IMAGES;
+    let images = LevelImages {
+        shape,
+        levels: held_out["images"].u8()[..shape.iter().product()].to_vec(),
+    };
+    let options = EngineOptions {
+        device: DeviceChoice::Cuda(vec![0]),
+        precision,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(&weights, &options).unwrap();
+    let labels = &labels[..labels.len().min(IMAGES)];
+    let scored = engine.score(&images, labels, Path::Forward, &Control::default());
+    let mean = |bits: &[f64]| bits.iter().sum::<f64>() / bits.len() as f64;
+    let expected = &held_out["bits_per_dim"].values[..IMAGES];
+    (mean(&scored.unwrap().0), mean(expected))
+}
+
+#[test]
+fn held_out_images_cost_less_than_a_hundredth_of_a_bit_more() {
+    on_a_device(|| {
+        for name in ["avatars", "fashion"] {
+            for precision in HALVES {
+                let (found, expected) = held_out_scores(name, precision);
+                println!("{name} {precision}: {found} {expected}");
+                let close = (found - expected).abs() <= 0.01;
+                assert!(close, "{name} {precision}: {found} against {expected}");
             }
         }
     });
