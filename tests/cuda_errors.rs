@@ -1,39 +1,11 @@
-//! What a user is told when CUDA cannot be used. The driver is set up once per process, so each
-//! test runs its case in a process of its own: this executable again.
+//! What a user is told when CUDA cannot be used.
 
+mod child;
 mod reference;
 
-use std::process::Command;
-
+use child::answer;
 use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Request};
 use reference::{oracle, weights};
-
-const CHILD: &str = "FASTPIX_TEST_CHILD";
-const MARK: &str = "answer: ";
-
-/// What `case` says in a process where the emulator (if any) has these settings.
-fn answer(test: &str, emulator: bool, settings: &[(&str, &str)], case: fn() -> String) -> String {
-    if std::env::var(CHILD).is_ok_and(|child| child == test) {
-        if emulator {
-            cuda_emulator::install().unwrap();
-        }
-        println!("{MARK}{}", case());
-        std::process::exit(0);
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, test);
-    for (name, value) in settings {
-        child.env(format!("CUDA_EMULATOR_{name}"), value);
-    }
-    let output = child.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let answer = text.lines().find_map(|line| line.split_once(MARK));
-    let (_, answer) = answer.unwrap_or_else(|| panic!("no answer: {text}\n{errors}"));
-    answer.to_owned()
-}
 
 fn engine(device: DeviceChoice) -> Result<Engine, fastpix::EngineError> {
     let options = EngineOptions {
