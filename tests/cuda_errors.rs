@@ -112,3 +112,31 @@ fn a_batch_too_large_for_the_device_is_told_which_one_fits() {
     assert!(text.contains("cuda: device 0 is out of memory"), "{text}");
     assert!(text.contains("the largest batch that fits is "), "{text}");
 }
+
+#[test]
+fn a_driver_that_rejects_the_kernels_is_told_about_with_the_reason() {
+    let name = "a_driver_that_rejects_the_kernels_is_told_about_with_the_reason";
+    let text = answer(name, true, &[("PTX_VERSION", "7.8")], first_cuda_device);
+    let start = "cuda: the driver rejected the kernels in ";
+    assert!(text.starts_with(start), "{text}");
+    for part in [
+        "compute_75",
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        "--device cpu",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
+fn the_oldest_driver_that_is_accepted_reads_the_kernels() {
+    let name = "the_oldest_driver_that_is_accepted_reads_the_kernels";
+    let oldest = [
+        ("DRIVER_VERSION", "12.0"),
+        ("PTX_VERSION", "8.0"),
+        ("CC", "7.5"),
+        ("NAME", "Test"),
+    ];
+    let text = answer(name, true, &oldest, first_cuda_device);
+    assert_eq!(text, "cuda:0 (Test, 7.5)");
+}

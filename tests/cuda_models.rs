@@ -159,16 +159,20 @@ fn the_embedded_fashion_model_is_as_on_the_cpu() {
 }
 
 #[test]
-fn classes_make_a_difference() {
+fn each_image_of_a_batch_has_its_class() {
     on_a_device(|| {
         let weights = embedded("fashion");
         let cuda = cuda(&weights);
-        let of_class = |class| {
-            let mut request = request(&weights, 1, (4, 4), Path::Cached);
-            request.items[0].class = Some(class);
-            generate(&cuda, &request)
+        let images = LevelImages {
+            shape: [2, 4, 4, 1],
+            levels: vec![90; 2 * 16],
         };
-        assert!(of_class(1) != of_class(8));
+        for path in [Path::Cached, Path::Forward] {
+            let none = Control::default();
+            let (bits, params) = cuda.score(&images, &[1, 8], path, &none).unwrap();
+            let (first, second) = params.split_at(params.len() / 2);
+            assert!(bits[0] != bits[1] && first != second, "{path:?}");
+        }
     });
 }
 
