@@ -9,7 +9,7 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::error::{Context, CudaError};
-use super::modules::Module;
+use super::modules::{MODULES, Module};
 
 /// CUDA 12.0, as the driver reports its version; the PTX is declared as needing it.
 const OLDEST_DRIVER: i32 = 12000;
@@ -29,6 +29,24 @@ pub struct DeviceInfo {
     pub memory: usize,
     /// What the driver supports: 1000 times the major plus 10 times the minor CUDA version.
     pub driver: i32,
+}
+
+impl DeviceInfo {
+    /// The compiled kernels it runs: of each file the newest that its compute capability allows.
+    /// None if it is too old for all of them.
+    pub fn modules(&self) -> impl Iterator<Item = &'static Module> {
+        let architecture = self.architecture();
+        MODULES.iter().filter(move |module| {
+            let used = Module::find(module.name, architecture);
+            used.is_some_and(|used| used.architecture == module.architecture)
+        })
+    }
+
+    /// Its compute capability, times ten.
+    fn architecture(&self) -> u32 {
+        let (major, minor) = self.compute_capability;
+        (major * 10 + minor) as u32
+    }
 }
 
 /// The devices that can be used.
@@ -63,8 +81,12 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
         .collect()
 }
 
-/// Starts the driver; returns its version.
-fn driver() -> Result<i32, CudaError> {
+/// What the driver supports, whether or not that is enough: 1000 times the major plus 10 times
+/// the minor CUDA version.
+///
+/// # Errors
+/// When there is no driver.
+pub fn driver_version() -> Result<i32, CudaError> {
     // SAFETY: looks for the library and calls nothing in it.
     if !unsafe { sys::is_culib_present() } {
         return Err(CudaError::NoDriver);
@@ -73,7 +95,13 @@ fn driver() -> Result<i32, CudaError> {
     // SAFETY: writes one int; may be called before cuInit.
     unsafe { sys::cuDriverGetVersion(&mut found) }
         .result()
-        .context("asking for the driver's version")?;
+        .context("asking for the driver's version")
+        .map(|()| found)
+}
+
+/// Starts the driver; returns its version.
+fn driver() -> Result<i32, CudaError> {
+    let found = driver_version()?;
     if found < OLDEST_DRIVER {
         return Err(CudaError::OldDriver { found });
     }
@@ -150,8 +178,7 @@ impl Device {
             let index = match known {
                 Some(index) => index,
                 None => {
-                    let architecture = (found.0 * 10 + found.1) as u32;
-                    let Some(module) = Module::find(name, architecture) else {
+                    let Some(module) = Module::find(name, info.architecture()) else {
                         return Err(CudaError::OldDevice {
                             device: ordinal,
                             found,

@@ -11,7 +11,7 @@ mod modules;
 mod packed;
 mod session;
 
-pub use device::{DeviceInfo, devices};
+pub use device::{DeviceInfo, devices, driver_version};
 pub(crate) use engine::CudaEngine;
 pub use error::CudaError;
 pub use modules::{MODULES, Module};
