@@ -284,7 +284,6 @@ impl Job {
             batch: case.batch as i32,
             columns: case.columns as i32,
             pixels: case.pixels() as i32,
-            ..Output::default()
         };
         job
     }
