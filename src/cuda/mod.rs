@@ -9,6 +9,7 @@ mod error;
 mod launches;
 mod modules;
 mod packed;
+mod queue;
 mod session;
 
 pub use device::{DeviceInfo, devices, driver_version};
