@@ -9,7 +9,7 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::error::{Context, CudaError};
-use super::modules::{MODULES, Module};
+use super::modules::Module;
 
 /// CUDA 12.0, as the driver reports its version; the PTX is declared as needing it.
 const OLDEST_DRIVER: i32 = 12000;
@@ -29,24 +29,6 @@ pub struct DeviceInfo {
     pub memory: usize,
     /// What the driver supports: 1000 times the major plus 10 times the minor CUDA version.
     pub driver: i32,
-}
-
-impl DeviceInfo {
-    /// The compiled kernels it runs: of each file the newest that its compute capability allows.
-    /// None if it is too old for all of them.
-    pub fn modules(&self) -> impl Iterator<Item = &'static Module> {
-        let architecture = self.architecture();
-        MODULES.iter().filter(move |module| {
-            let used = Module::find(module.name, architecture);
-            used.is_some_and(|used| used.architecture == module.architecture)
-        })
-    }
-
-    /// Its compute capability, times ten.
-    fn architecture(&self) -> u32 {
-        let (major, minor) = self.compute_capability;
-        (major * 10 + minor) as u32
-    }
 }
 
 /// The devices that can be used.
