@@ -74,6 +74,9 @@ fn same_params(what: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
+/// Largest batch that is also generated naively.
+const MOST_NAIVE_LEVELS: usize = 48;
+
 /// Compares images, and parameters and scores of these images, by every path.
 fn as_on_the_cpu(what: &str, weights: &Weights, count: usize, size: (usize, usize)) {
     let cpu = engine(weights, DeviceChoice::Cpu);
@@ -82,6 +85,10 @@ fn as_on_the_cpu(what: &str, weights: &Weights, count: usize, size: (usize, usiz
     let expected = generate(&cpu, &wanted);
     let levels = expected.to_levels();
     for path in [Path::Cached, Path::Forward] {
+        // Naive generation evaluates all images whole for every pixel.
+        if path == Path::Forward && levels.len() > MOST_NAIVE_LEVELS {
+            continue;
+        }
         let found = generate(&cuda, &request(weights, count, size, path));
         assert_eq!(found.shape, expected.shape, "{what}");
         assert!(found.to_levels() == levels, "{what} {size:?} {path:?}");
@@ -108,7 +115,7 @@ fn as_on_the_cpu(what: &str, weights: &Weights, count: usize, size: (usize, usiz
 fn one_channel_models_are_as_on_the_cpu() {
     on_a_device(|| {
         for (filters, nr_mix, count, size) in
-            [(10, 3, 2, (8, 4)), (5, 1, 1, (4, 12)), (6, 10, 5, (4, 4))]
+            [(10, 3, 1, (8, 4)), (5, 1, 2, (4, 12)), (6, 10, 5, (4, 4))]
         {
             let weights = random(&hyper(1, filters, nr_mix));
             as_on_the_cpu(&format!("{filters} filters"), &weights, count, size);
@@ -120,7 +127,7 @@ fn one_channel_models_are_as_on_the_cpu() {
 fn colour_models_are_as_on_the_cpu_in_wide_and_in_tall_images() {
     on_a_device(|| {
         let weights = random(&hyper(3, 7, 3));
-        for (count, size) in [(1, (4, 12)), (1, (12, 4)), (3, (4, 4))] {
+        for (count, size) in [(1, (4, 12)), (2, (12, 4)), (1, (4, 4))] {
             as_on_the_cpu("7 filters", &weights, count, size);
         }
     });
