@@ -2,10 +2,14 @@
 //! `doctor`, several devices, and devices that cannot be used.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use fastpix::images::NpyWriter;
 use serde_json::Value;
+
+/// Far less than a batch of thousands of rows takes, far more than a few.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with the emulator in it, for the program to run in.
 struct Place {
@@ -27,19 +31,26 @@ impl Place {
         std::fs::read(self.path().join(name)).unwrap()
     }
 
-    fn run(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+    fn command(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
         let settings = settings
             .iter()
             .map(|(name, value)| (format!("CUDA_EMULATOR_{name}"), value));
-        Command::new(env!("CARGO_BIN_EXE_fastpix-run"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastpix-run"));
+        command
             .args(arguments)
             .current_dir(self.path())
             .env("LD_LIBRARY_PATH", self.path())
             .env("CUDA_EMULATOR_NAME", "Test")
             .env("CUDA_EMULATOR_CC", "8.0")
             .envs(settings)
-            .output()
-            .unwrap()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+        self.command(settings, arguments).output().unwrap()
     }
 
     /// Runs the program; returns what it printed. It must succeed without a word: the emulator
@@ -138,6 +149,28 @@ fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
             assert!((a - b).abs() <= 1e-4 + 1e-4 * b.abs(), "{path}: {a} {b}");
         }
     }
+}
+
+#[test]
+fn an_interrupt_ends_a_batch_long_before_its_last_row() {
+    let place = Place::new();
+    let arguments = ["--count", "1", "--size", "4096x4", "--device", "cuda"];
+    let child = place.command(&[], &arguments).spawn().unwrap();
+    let folder = place.path().join("samples");
+    let start = Instant::now();
+    // Made when the request was found good, just before the first batch.
+    while !folder.exists() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let kill = format!("kill -INT {}", child.id());
+    let status = Command::new("sh").args(["-c", &kill]).status();
+    assert!(status.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < PATIENCE);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
 }
 
 #[test]
