@@ -3,6 +3,10 @@
 //! `nvcc` is looked for in `NVCC`, `CUDA_HOME`, `PATH` and the Python packages (the wheel
 //! `nvidia-cuda-nvcc`). `FASTPIX_REFRESH_PTX=1 cargo build` also writes what it made to
 //! `kernels/prebuilt/`, with the hash of the sources. No GPU is needed.
+//!
+//! It runs again when something in `kernels/`, the compiler, or a variable that names the compiler
+//! changes. `PATH` is none of these: it differs between shells and editors, and whether a compiler
+//! is found there does not change what the kernels are.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +24,8 @@ const ONLY_MARKER: &str = "// Compiled for: ";
 const PTX_VERSION: &str = "8.0";
 const FLAGS: [&str; 3] = ["-std=c++17", "-O3", "-ptx"];
 const HASH_FILE: &str = "sources.hash";
+const HOW_TO_GET_NVCC: &str = "install the CUDA toolkit, or `pip install nvidia-cuda-nvcc \
+    nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl` and point NVCC at its nvcc";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -44,13 +50,7 @@ fn main() {
 }
 
 fn build() -> Result<(), Failure> {
-    for variable in [
-        "NVCC",
-        "CUDA_HOME",
-        "PATH",
-        "VIRTUAL_ENV",
-        "FASTPIX_REFRESH_PTX",
-    ] {
+    for variable in ["NVCC", "CUDA_HOME", "FASTPIX_REFRESH_PTX"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=kernels");
@@ -62,30 +62,45 @@ fn build() -> Result<(), Failure> {
     let hash = hash(&sources);
     let refresh = env::var("FASTPIX_REFRESH_PTX").is_ok_and(|value| value == "1");
 
-    let compiled = find_nvcc()
+    let nvcc = find_nvcc();
+    if let Some(nvcc) = nvcc.as_ref().filter(|nvcc| nvcc.is_file()) {
+        println!("cargo::rerun-if-changed={}", nvcc.display());
+    }
+    let compiled = nvcc
         .ok_or_else(|| "no nvcc was found".to_owned())
         .and_then(|nvcc| compile(&nvcc, &kernels, &targets, &out));
     if let Err(reason) = compiled {
         let recorded = fs::read_to_string(prebuilt.join(HASH_FILE)).unwrap_or_default();
-        if refresh || recorded.trim() != hash {
-            return Err(format!(
-                "kernels/prebuilt does not match the kernels and {reason}: install the CUDA \
-                 toolkit or `pip install nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm \
-                 nvidia-cuda-runtime` and point NVCC at its nvcc"
-            )
-            .into());
+        let needed = match (refresh, recorded.trim() == hash) {
+            (true, _) => "FASTPIX_REFRESH_PTX=1 compiles the kernels",
+            (false, false) => "kernels/prebuilt does not match the kernels",
+            (false, true) => "",
+        };
+        if !needed.is_empty() {
+            return Err(format!("{needed} and {reason}: {HOW_TO_GET_NVCC}").into());
         }
         for target in &targets {
-            fs::copy(prebuilt.join(target.file()), out.join(target.file()))?;
+            let file = target.file();
+            fs::copy(prebuilt.join(&file), out.join(&file))
+                .map_err(|error| format!("kernels/prebuilt/{file}: {error}"))?;
         }
     } else if refresh {
         fs::create_dir_all(&prebuilt)?;
         for target in &targets {
-            fs::copy(out.join(target.file()), prebuilt.join(target.file()))?;
+            let ptx = fs::read_to_string(out.join(target.file()))?;
+            write_if_different(&prebuilt.join(target.file()), &ptx)?;
         }
-        fs::write(prebuilt.join(HASH_FILE), format!("{hash}\n"))?;
+        write_if_different(&prebuilt.join(HASH_FILE), &format!("{hash}\n"))?;
     }
     write_table(&targets, &out)
+}
+
+/// Leaves a file alone that is as it should be, so that cargo does not take it for a changed one.
+fn write_if_different(path: &Path, text: &str) -> Result<(), Failure> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    Ok(fs::write(path, text)?)
 }
 
 /// File names and contents, sorted by name.

@@ -1,39 +1,11 @@
-//! What a user is told when CUDA cannot be used. The driver is set up once per process, so each
-//! test runs its case in a process of its own: this executable again.
+//! What a user is told when CUDA cannot be used.
 
+mod child;
 mod reference;
 
-use std::process::Command;
-
+use child::answer;
 use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Precision, Request};
 use reference::{oracle, weights};
-
-const CHILD: &str = "FASTPIX_TEST_CHILD";
-const MARK: &str = "answer: ";
-
-/// What `case` says in a process where the emulator (if any) has these settings.
-fn answer(test: &str, emulator: bool, settings: &[(&str, &str)], case: fn() -> String) -> String {
-    if std::env::var(CHILD).is_ok_and(|child| child == test) {
-        if emulator {
-            cuda_emulator::install().unwrap();
-        }
-        println!("{MARK}{}", case());
-        std::process::exit(0);
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, test);
-    for (name, value) in settings {
-        child.env(format!("CUDA_EMULATOR_{name}"), value);
-    }
-    let output = child.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let answer = text.lines().find_map(|line| line.split_once(MARK));
-    let (_, answer) = answer.unwrap_or_else(|| panic!("no answer: {text}\n{errors}"));
-    answer.to_owned()
-}
 
 fn engine(device: DeviceChoice) -> Result<Engine, fastpix::EngineError> {
     engine_in(Precision::F32, device)
@@ -197,4 +169,32 @@ fn a_batch_too_large_for_the_device_is_told_which_one_fits() {
     });
     assert!(text.contains("cuda: device 0 is out of memory"), "{text}");
     assert!(text.contains("the largest batch that fits is "), "{text}");
+}
+
+#[test]
+fn a_driver_that_rejects_the_kernels_is_told_about_with_the_reason() {
+    let name = "a_driver_that_rejects_the_kernels_is_told_about_with_the_reason";
+    let text = answer(name, true, &[("PTX_VERSION", "7.8")], first_cuda_device);
+    let start = "cuda: the driver rejected the kernels in ";
+    assert!(text.starts_with(start), "{text}");
+    for part in [
+        "compute_75",
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        "--device cpu",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
+fn the_oldest_driver_that_is_accepted_reads_the_kernels() {
+    let name = "the_oldest_driver_that_is_accepted_reads_the_kernels";
+    let oldest = [
+        ("DRIVER_VERSION", "12.0"),
+        ("PTX_VERSION", "8.0"),
+        ("CC", "7.5"),
+        ("NAME", "Test"),
+    ];
+    let text = answer(name, true, &oldest, first_cuda_device);
+    assert_eq!(text, "cuda:0 (Test, 7.5)");
 }

@@ -78,8 +78,12 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
         .collect()
 }
 
-/// Starts the driver; returns its version.
-fn driver() -> Result<i32, CudaError> {
+/// What the driver supports, whether or not that is enough: 1000 times the major plus 10 times
+/// the minor CUDA version.
+///
+/// # Errors
+/// When there is no driver.
+pub fn driver_version() -> Result<i32, CudaError> {
     // SAFETY: looks for the library and calls nothing in it.
     if !unsafe { sys::is_culib_present() } {
         return Err(CudaError::NoDriver);
@@ -88,7 +92,13 @@ fn driver() -> Result<i32, CudaError> {
     // SAFETY: writes one int; may be called before cuInit.
     unsafe { sys::cuDriverGetVersion(&mut found) }
         .result()
-        .context("asking for the driver's version")?;
+        .context("asking for the driver's version")
+        .map(|()| found)
+}
+
+/// Starts the driver; returns its version.
+fn driver() -> Result<i32, CudaError> {
+    let found = driver_version()?;
     if found < OLDEST_DRIVER {
         return Err(CudaError::OldDriver { found });
     }
@@ -199,8 +209,7 @@ impl Device {
             let index = match known {
                 Some(index) => index,
                 None => {
-                    let architecture = (found.0 * 10 + found.1) as u32;
-                    let Some(module) = Module::find(name, architecture) else {
+                    let Some(module) = Module::find(name, info.architecture()) else {
                         return Err(CudaError::OldDevice {
                             device: ordinal,
                             found,

@@ -84,7 +84,8 @@ pub enum CudaError {
     },
     /// The driver rejected a kernel's PTX.
     #[error(
-        "cuda: the driver rejected the kernels in {module} for compute_{architecture} ({source})"
+        "cuda: the driver rejected the kernels in {module} for compute_{architecture} ({source}); \
+         update it to version 525 or later, or use --device cpu"
     )]
     Rejected {
         /// The module's name.

@@ -10,9 +10,10 @@ mod error;
 mod launches;
 mod modules;
 mod packed;
+mod queue;
 mod session;
 
-pub use device::{DeviceInfo, devices};
+pub use device::{DeviceInfo, devices, driver_version};
 pub(crate) use engine::CudaEngine;
 pub use error::CudaError;
 pub use modules::{MODULES, Module};

@@ -1,4 +1,6 @@
-//! The compiled kernels.
+//! The compiled kernels, and which of them a device runs.
+
+use super::device::DeviceInfo;
 
 /// One file of `kernels/`, compiled for one architecture.
 #[derive(Clone, Copy, Debug)]
@@ -21,5 +23,23 @@ impl Module {
             .iter()
             .filter(|module| module.name == name && module.architecture <= architecture)
             .max_by_key(|module| module.architecture)
+    }
+}
+
+impl DeviceInfo {
+    /// The compiled kernels it runs: of each file the newest that its compute capability allows.
+    /// None if it is too old for all of them.
+    pub fn modules(&self) -> impl Iterator<Item = &'static Module> {
+        let architecture = self.architecture();
+        MODULES.iter().filter(move |module| {
+            let used = Module::find(module.name, architecture);
+            used.is_some_and(|used| used.architecture == module.architecture)
+        })
+    }
+
+    /// Its compute capability, times ten.
+    pub(super) fn architecture(&self) -> u32 {
+        let (major, minor) = self.compute_capability;
+        (major * 10 + minor) as u32
     }
 }

@@ -8,6 +8,7 @@ use super::device::Device;
 use super::error::{Context, CudaError};
 use super::launches::{Builder, Launch, Part};
 use super::packed::{PackedOutput, PackedStep};
+use super::queue::RowQueue;
 use crate::engine::{Control, EngineError, EngineOptions, Launches, Precision};
 use crate::model::{Epilogue, Hyperparameters, LEVELS, Plan, StepId, Weights};
 
@@ -130,17 +131,16 @@ impl DeviceModel {
         let Some(session) = &mut self.session else {
             return Ok(()); // Impossible: it was just prepared.
         };
+        let mut queue = RowQueue::new(&self.device)?;
         for row in 0..shape.height {
-            // Launches are queued; now and then wait for them, to tell the progress.
-            if row % ROW_CLASSES == 0 || shape.whole {
-                self.device.synchronize()?;
-                control.report(row * shape.width, shape.pixels());
-            }
+            let done = queue.wait_for_room()?;
+            control.report(done * shape.width, shape.pixels());
             if control.cancelled() {
                 self.device.synchronize()?;
                 return Err(EngineError::Cancelled);
             }
             session.row(&self.device, row, self.launches)?;
+            queue.push(&self.device.stream)?;
         }
         self.device.synchronize()?;
         control.report(shape.pixels(), shape.pixels());

@@ -1,10 +1,12 @@
 //! `doctor`: show what this machine offers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
 use fastpix::cpu::isa::{Isa, VARIABLE};
+use fastpix::cuda::{self, DeviceInfo};
 use fastpix::models::EMBEDDED;
 use serde::Serialize;
 
@@ -34,10 +36,21 @@ struct Report {
 /// What there is of CUDA.
 #[derive(Serialize)]
 struct Cuda {
-    /// Whether the driver's library can be loaded.
-    driver_library: bool,
+    /// The CUDA version that the driver supports, if there is a driver.
+    driver: Option<String>,
     /// The devices, or why there are none.
-    devices: Result<Vec<String>, String>,
+    devices: Result<Vec<CudaDevice>, String>,
+}
+
+/// A device and what it would run.
+#[derive(Serialize)]
+struct CudaDevice {
+    ordinal: usize,
+    name: String,
+    compute_capability: String,
+    memory_bytes: usize,
+    /// By file of kernels, the architecture whose PTX is used.
+    ptx: BTreeMap<&'static str, String>,
 }
 
 /// Runs the command.
@@ -84,19 +97,18 @@ fn as_text(report: &Report) -> Result<String> {
     };
     line("instruction set", &used)?;
     line("threads", &report.threads.to_string())?;
-    let driver = if report.cuda.driver_library {
-        "found"
-    } else {
-        "not found"
+    let driver = match &report.cuda.driver {
+        Some(version) => format!("CUDA {version}"),
+        None => "not found".to_owned(),
     };
-    line("CUDA driver", driver)?;
+    line("CUDA driver", &driver)?;
     match &report.cuda.devices {
         Ok(devices) => {
             for device in devices {
-                line("CUDA device", device)?;
+                line("CUDA device", &device.as_text())?;
             }
         }
-        Err(reason) => line("CUDA devices", &format!("none: {reason}"))?,
+        Err(reason) => line("CUDA devices", &format!("none ({reason})"))?,
     }
     for model in &report.models {
         line("embedded model", model)?;
@@ -139,32 +151,62 @@ fn cpu_features() -> Vec<&'static str> {
 }
 
 fn cuda() -> Cuda {
-    // SAFETY: loading the driver's library runs its initialisers, as any program that uses the
-    // GPU does; nothing in it is called.
-    let driver_library = unsafe { cudarc::driver::sys::is_culib_present() };
-    // Calls into a library that is not there would panic.
-    let devices = if driver_library {
-        cuda_devices().map_err(|fault| format!("{fault:?}"))
-    } else {
-        Err("there is no NVIDIA driver on this machine".into())
-    };
     Cuda {
-        driver_library,
-        devices,
+        driver: cuda::driver_version().ok().map(version),
+        devices: cuda::devices()
+            .map(|devices| devices.iter().map(CudaDevice::new).collect())
+            .map_err(|fault| fault.to_string()),
     }
 }
 
-fn cuda_devices() -> Result<Vec<String>, cudarc::driver::DriverError> {
-    use cudarc::driver::CudaContext;
-    (0..CudaContext::device_count()?)
-        .map(|index| {
-            let context = CudaContext::new(index as usize)?;
-            let (major, minor) = context.compute_capability()?;
-            let gigabytes = context.total_mem()? as f64 / f64::from(1 << 30);
-            Ok(format!(
-                "{index}: {}, compute capability {major}.{minor}, {gigabytes:.1} GiB",
-                context.name()?
-            ))
-        })
-        .collect()
+/// A CUDA version as people write it.
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+impl CudaDevice {
+    fn new(info: &DeviceInfo) -> Self {
+        let (major, minor) = info.compute_capability;
+        Self {
+            ordinal: info.ordinal,
+            name: info.name.clone(),
+            compute_capability: format!("{major}.{minor}"),
+            memory_bytes: info.memory,
+            ptx: info
+                .modules()
+                .map(|module| (module.name, format!("compute_{}", module.architecture)))
+                .collect(),
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let gigabytes = self.memory_bytes as f64 / f64::from(1 << 30);
+        format!(
+            "{}: {}, compute capability {}, {gigabytes:.1} GiB, {}",
+            self.ordinal,
+            self.name,
+            self.compute_capability,
+            self.kernels()
+        )
+    }
+
+    /// Which kernels are used: the architectures, each with its files if there are several.
+    fn kernels(&self) -> String {
+        let mut files: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (file, architecture) in &self.ptx {
+            files.entry(architecture).or_default().push(file);
+        }
+        let one = files.len() == 1;
+        let used: Vec<String> = files
+            .into_iter()
+            .map(|(architecture, files)| match one {
+                true => architecture.to_owned(),
+                false => format!("{architecture} ({})", files.join(", ")),
+            })
+            .collect();
+        match used.is_empty() {
+            true => "too old for the kernels".to_owned(),
+            false => format!("PTX {}", used.join(", ")),
+        }
+    }
 }

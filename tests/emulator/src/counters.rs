@@ -164,9 +164,29 @@ impl KernelCounters {
     }
 }
 
-/// Counters of every kernel that was launched, by name.
+/// Copies over the bus in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Copies {
+    /// How many.
+    pub copies: u64,
+    /// Their bytes in all.
+    pub bytes: u64,
+}
+
+impl Copies {
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.copies += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// What a device did: every kernel that was launched, by name, and what crossed the bus.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// By kernel name.
     pub kernels: BTreeMap<String, KernelCounters>,
+    /// Copies from the host to the device.
+    pub to_device: Copies,
+    /// Copies from the device to the host.
+    pub to_host: Copies,
 }

@@ -481,7 +481,16 @@ impl Engine {
         by_threads.min(by_shared).min(self.config.max_blocks_per_sm)
     }
 
-    /// What kernels did so far.
+    /// Counts a copy over the bus.
+    pub(crate) fn count_copy(&self, to_device: bool, bytes: usize) {
+        let mut counters = self.counters.lock().unwrap_or_else(|e| e.into_inner());
+        match to_device {
+            true => counters.to_device.add(bytes),
+            false => counters.to_host.add(bytes),
+        }
+    }
+
+    /// What was done so far.
     pub fn counters(&self) -> Counters {
         self.counters
             .lock()

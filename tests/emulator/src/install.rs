@@ -222,7 +222,7 @@ impl Installed {
         )
     }
 
-    /// The counters so far, as JSON: `{"devices": [{"kernels": {name: {...}}}]}`.
+    /// The counters so far, as JSON: `{"devices": [{"kernels": {name: {...}}, "to_device": {...}, "to_host": {...}}]}`.
     ///
     /// # Errors
     /// The driver is not initialised.

@@ -27,7 +27,7 @@ mod ptx;
 pub use check::clock::LaunchOrder;
 pub use check::{Fault, FaultKind};
 pub use config::{Checks, DeviceConfig};
-pub use counters::{Class, Counters, KernelCounters};
+pub use counters::{Class, Copies, Counters, KernelCounters};
 pub use decode::Param;
 pub use driver::{SettingError, Settings, Status};
 pub use engine::{Engine, KernelHandle, Launch, Module, ModuleVariable};

@@ -130,6 +130,13 @@ fn arguments_graphs_and_limits() {
     let counters = emulator.counters().expect("counters");
     let counters: serde_json::Value = serde_json::from_str(&counters).expect("JSON");
     assert_eq!(counters["devices"][0]["kernels"]["saxpy"]["launches"], 6);
+    // Data, x and z went to the device, y and z came back.
+    let copied = |direction: &str| {
+        let copies = &counters["devices"][0][direction];
+        (copies["copies"].as_u64(), copies["bytes"].as_u64())
+    };
+    assert_eq!(copied("to_device"), (Some(3), Some(8 + 2 * 4000)));
+    assert_eq!(copied("to_host"), (Some(2), Some(17 * 8 + 4000)));
 
     // Launches that no device takes.
     let mut refused = |grid: u32, block: u32, shared: u32| {

@@ -24,6 +24,15 @@ impl Driver {
         self.forbid_while_capturing().map_err(plain)?;
         let text = std::str::from_utf8(image)
             .map_err(|_| (Status::INVALID_IMAGE, "the image is not text".to_string()))?;
+        if let Some(newest) = self.settings.ptx_version
+            && let Some(found) = ptx_version(text).filter(|found| *found > newest)
+        {
+            let reason = format!(
+                "PTX {}.{}: expected {}.{} or older, which the driver reads",
+                found.0, found.1, newest.0, newest.1
+            );
+            return Err((Status::UNSUPPORTED_PTX_VERSION, reason));
+        }
         let engine = self.engine_of(context).map_err(plain)?;
         let module = engine
             .load_module(text)
@@ -117,6 +126,13 @@ impl Driver {
             .map(|v| (v.address, v.bytes))
             .ok_or(Status::NOT_FOUND)
     }
+}
+
+/// What the PTX declares as its version; nothing where the parser will complain anyway.
+fn ptx_version(text: &str) -> Option<(u32, u32)> {
+    let mut lines = text.lines();
+    let version = lines.find_map(|line| line.trim().strip_prefix(".version"))?;
+    super::settings::parse_pair(version.split("//").next()?.trim())
 }
 
 /// Loads a module and prints the reason when it cannot.

@@ -254,9 +254,11 @@ impl Driver {
                 count,
             } => memory(engine.fill(*address, pattern, *count)),
             Operation::ToDevice { to, from, bytes } => {
+                engine.count_copy(true, *bytes);
                 memory(engine.write(*to, &from.read(*bytes)?))
             }
             Operation::ToHost { to, from, bytes } => {
+                engine.count_copy(false, *bytes);
                 let mut copy = vec![0; *bytes];
                 memory(engine.read(*from, &mut copy))?;
                 to.write(&copy)

@@ -151,7 +151,7 @@ impl Driver {
         }
     }
 
-    /// Counters of all devices by kernel name, as JSON.
+    /// Counters of all devices, as JSON.
     pub fn counters_json(&self) -> String {
         let devices: Vec<_> = self.devices.iter().map(|d| d.engine.counters()).collect();
         serde_json::to_string_pretty(&serde_json::json!({ "devices": devices })).unwrap_or_default()

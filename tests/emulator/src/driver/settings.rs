@@ -17,6 +17,8 @@ pub struct Settings {
     pub device: DeviceConfig,
     /// What `cuDriverGetVersion` answers: 1000 times the major plus 10 times the minor version.
     pub driver_version: i32,
+    /// The newest PTX the driver reads, as major and minor version; any when not set. Newer PTX is refused with `CUDA_ERROR_UNSUPPORTED_PTX_VERSION`.
+    pub ptx_version: Option<(u32, u32)>,
     /// Where counters are written as JSON, when the process exits and when the last context is destroyed.
     pub counters: Option<PathBuf>,
     /// Whether allocations and handles still live when their context ends are reported.
@@ -30,6 +32,7 @@ impl Default for Settings {
             name: "CUDA emulator".to_string(),
             device: DeviceConfig::default(),
             driver_version: 13000,
+            ptx_version: None,
             counters: None,
             leaks: true,
         }
@@ -63,6 +66,7 @@ impl Settings {
         "CHECKS",
         "COUNTERS",
         "DRIVER_VERSION",
+        "PTX_VERSION",
     ];
 
     /// The default settings changed by the environment.
@@ -140,13 +144,17 @@ impl Settings {
                         .map_err(|_| error("a version, such as 12.4 or 12040"))?,
                 }
             }
+            "PTX_VERSION" => {
+                let version = parse_pair(value).ok_or_else(|| error("a version, such as 8.0"))?;
+                self.ptx_version = Some(version);
+            }
             _ => return Err(error("a setting that exists: see Settings::NAMES")),
         }
         Ok(())
     }
 }
 
-fn parse_pair(text: &str) -> Option<(u32, u32)> {
+pub(super) fn parse_pair(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
@@ -204,6 +212,8 @@ mod tests {
         assert_eq!(settings.devices, 2);
         settings.set("DRIVER_VERSION", "11080").unwrap();
         assert_eq!(settings.driver_version, 11080);
+        settings.set("PTX_VERSION", "7.8").unwrap();
+        assert_eq!(settings.ptx_version, Some((7, 8)));
         settings.set("CHECKS", "leaks").unwrap();
         assert!(settings.leaks);
         settings.set("CHECKS", "none").unwrap();
@@ -218,6 +228,7 @@ mod tests {
             ("MEMORY", "many"),
             ("MEMORY", "99999999999G"),
             ("CHECKS", "bound"),
+            ("PTX_VERSION", "8"),
             ("COLOUR", "1"),
         ] {
             let error = settings.set(name, value).unwrap_err().to_string();
