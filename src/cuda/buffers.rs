@@ -8,7 +8,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits, sys};
 use super::arguments;
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::packed::packed_width;
+use super::geometry::packed_width;
 use crate::engine::Precision;
 use crate::model::{Form, Hyperparameters, Plan, Step};
 

@@ -8,12 +8,11 @@ use super::arguments::{Likelihood, Output, SEGMENTS, Segment, Step as StepArgume
 use super::buffers::Buffers;
 use super::device::{Device, Kernel};
 use super::error::CudaError;
-use super::packed::{CHUNK, PackedOutput, PackedStep, TILE_COLUMNS};
+use super::geometry::{PixelBlock, TILE_COLUMNS, TILE_ROWS};
+use super::packed::{PackedOutput, PackedStep};
 use crate::engine::Precision;
 use crate::model::{Epilogue, Form, Hyperparameters, Plan, StepId, Term};
 
-/// Rows of a block of the row kernels.
-const TILE_ROWS: usize = 64;
 /// Threads of a block of the row kernels.
 const ROW_THREADS: u32 = 128;
 /// Threads of a block of the likelihood kernel.
@@ -145,10 +144,7 @@ impl Builder<'_> {
             rows: rows as i32,
         };
         let (kernel, config) = match part {
-            Part::Pixel => match self.precision {
-                Precision::F32 => pixel_launch(packed, shape.batch),
-                _ => half_pixel_launch(packed, shape.batch),
-            },
+            Part::Pixel => pixel_launch(packed, self.precision, shape.batch),
             _ => row_launch(packed, rows.max(1) * columns * shape.batch)?,
         };
         Ok(Some(Launch {
@@ -274,28 +270,17 @@ fn row_launch(packed: &PackedStep, rows: usize) -> Result<(Kernel, LaunchConfig)
     Ok((Kernel::RowStep, config(blocks, ROW_THREADS, 0)))
 }
 
-fn pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
-    let images = match batch {
-        1 => 1,
-        2..=4 => 4,
-        _ => 16,
+fn pixel_launch(packed: &PackedStep, precision: Precision, batch: usize) -> (Kernel, LaunchConfig) {
+    let block = PixelBlock::new(precision, packed.gated, packed.pixel_depth, batch);
+    let kernel = match precision {
+        Precision::F32 => Kernel::PixelStep(block.images, packed.gated),
+        Precision::F16 | Precision::Bf16 => Kernel::HalfPixelStep,
     };
-    let quads = packed.pixel_depth / 4;
-    let threads = quads.next_multiple_of(32).clamp(32, MAX_THREADS);
-    let blocks = (packed.units, batch.div_ceil(images));
-    (
-        Kernel::PixelStep(images, packed.gated),
-        config(blocks, threads as u32, 0),
-    )
-}
-
-/// The pixel kernel of f16 and bf16: a warp for every two chunks of k.
-fn half_pixel_launch(packed: &PackedStep, batch: usize) -> (Kernel, LaunchConfig) {
-    const IMAGES: usize = 16;
-    const MAX_WARPS: usize = 16;
-    let warps = (packed.pixel_depth / CHUNK).div_ceil(2).clamp(2, MAX_WARPS);
-    let blocks = (packed.units, batch.div_ceil(IMAGES));
-    (Kernel::HalfPixelStep, config(blocks, 32 * warps as u32, 0))
+    let blocks = (
+        packed.channels / block.channels,
+        batch.div_ceil(block.images),
+    );
+    (kernel, config(blocks, block.threads as u32, 0))
 }
 
 fn config((x, y): (usize, usize), threads: u32, shared: u32) -> LaunchConfig {

@@ -3,10 +3,12 @@
 
 pub mod arguments;
 mod buffers;
+pub mod cost;
 mod device;
 mod elements;
 mod engine;
 mod error;
+mod geometry;
 mod launches;
 mod modules;
 mod packed;

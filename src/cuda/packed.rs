@@ -4,17 +4,13 @@ use cudarc::driver::CudaSlice;
 
 use super::device::Device;
 use super::error::CudaError;
+use super::geometry::{
+    CHUNK, MMA_COLUMNS, PixelBlock, TILE_COLUMNS, TILE_DEPTH, output_width, packed_width,
+    pixel_depth, stored_depth, wide_depth,
+};
 use crate::engine::Precision;
 use crate::model::{Epilogue, Plan, Step, Term, Weights};
 
-/// Columns of a block of the row kernels.
-pub(super) const TILE_COLUMNS: usize = 32;
-/// Each segment's k is filled up to a multiple of this for the row kernel of f32.
-const TILE_DEPTH: usize = 16;
-/// Columns of an mma, and of a block of the pixel kernel of f16 and bf16.
-const MMA_COLUMNS: usize = 8;
-/// k of two mma, to a multiple of which a step's k is filled up for the kernels of f16 and bf16.
-pub(super) const CHUNK: usize = 32;
 /// k that a lane holds of a chunk.
 const PIECE: usize = 8;
 
@@ -37,8 +33,6 @@ pub(super) struct PackedStep {
     pub gated: bool,
     /// Channels of the result as stored.
     pub channels: usize,
-    /// Blocks of the pixel kernel per group of images.
-    pub units: usize,
 }
 
 /// The output nin: `[k][width]`.
@@ -102,8 +96,7 @@ impl<'a> Source<'a> {
     }
 
     fn depth(&self, term: &Term) -> usize {
-        let channels = self.plan.activations[term.source].channels;
-        self.precision.stored_as(channels, term.form)
+        stored_depth(self.plan, term, self.precision)
     }
 
     /// Every channel of the operands of some terms.
@@ -130,8 +123,8 @@ impl<'a> Source<'a> {
             .map_or(0.0, |n| Plan::bias(self.weights, self.step, class, n))
     }
 
-    /// For the row kernel: the weights, and k with filling.
-    fn wide(&self, width: usize) -> (Vec<f32>, usize) {
+    /// The weights for the row kernel.
+    fn wide(&self, width: usize) -> Vec<f32> {
         let tiles = (0..width).step_by(TILE_COLUMNS);
         let mut packed = Vec::new();
         if self.precision == Precision::F32 {
@@ -144,7 +137,7 @@ impl<'a> Source<'a> {
                     }
                 }
             }
-            return (packed, self.step.terms.iter().map(fill).sum());
+            return packed;
         }
         let operands = self.operands(&self.step.terms);
         for tile in tiles {
@@ -153,17 +146,16 @@ impl<'a> Source<'a> {
                 |mma: usize, c: usize| tile + mma / 2 * 16 + c / 2 * 4 + mma % 2 * 2 + c % 2;
             self.lanes(&mut packed, &operands, TILE_COLUMNS / MMA_COLUMNS, place);
         }
-        (packed, operands.len().next_multiple_of(CHUNK))
+        packed
     }
 
-    /// For the pixel kernel: the weights, k with filling, and the units.
-    fn pixel(&self, channels: usize) -> (Vec<f32>, usize, usize) {
+    /// The weights for the pixel kernel: units of `unit_channels` channels.
+    fn pixel(&self, channels: usize, unit_channels: usize) -> Vec<f32> {
         let operands = self.operands(self.step.pixel_terms());
         let mut packed = Vec::new();
         if self.precision == Precision::F32 {
-            let units = channels / 4;
             let column_quads = if self.gated { 2 } else { 1 };
-            for unit in 0..units {
+            for unit in 0..channels / unit_channels {
                 for within in 0..4 {
                     for quad in 0..column_quads {
                         for four in operands.chunks(4) {
@@ -174,16 +166,14 @@ impl<'a> Source<'a> {
                     }
                 }
             }
-            return (packed, operands.len(), units);
+            return packed;
         }
         let halves = if self.gated { 2 } else { 1 };
-        let unit_channels = MMA_COLUMNS / halves;
-        let units = channels / unit_channels;
-        for unit in 0..units {
+        for unit in 0..channels / unit_channels {
             let place = |_, c| self.place(c % halves, unit * unit_channels + c / halves);
             self.lanes(&mut packed, &operands, 1, place);
         }
-        (packed, operands.len().next_multiple_of(CHUNK), units)
+        packed
     }
 
     /// Appends `[chunk][mma][lane][8]`, as `kernels/half.cuh` says: lane (g, t) holds k 8 t to 8 t +
@@ -225,11 +215,13 @@ impl PackedStep {
         let source = Source::new(weights, plan, step, precision);
         let channels = precision.stored(step.channels());
         let width = packed_width(step, precision);
-        let (wide, wide_depth) = source.wide(width);
-        let (pixel, pixel_depth, units) = source.pixel(channels);
+        let pixel_depth = pixel_depth(plan, step.pixel_terms(), precision);
+        // The batch decides on images and threads only.
+        let unit = PixelBlock::new(precision, source.gated, pixel_depth, 1).channels;
+        let pixel = source.pixel(channels, unit);
         Ok(Self {
-            wide: device.upload(&precision.encode(&wide)?)?,
-            wide_depth,
+            wide: device.upload(&precision.encode(&source.wide(width))?)?,
+            wide_depth: wide_depth(plan, &step.terms, precision),
             pixel: match pixel.is_empty() {
                 true => None,
                 false => Some(device.upload(&precision.encode(&pixel)?)?),
@@ -239,18 +231,8 @@ impl PackedStep {
             width,
             gated: source.gated,
             channels,
-            units,
         })
     }
-}
-
-/// Sums of a step with filling.
-pub(super) fn packed_width(step: &Step, precision: Precision) -> usize {
-    let halves = match step.epilogue {
-        Epilogue::Gate { .. } => 2,
-        _ => 1,
-    };
-    (precision.stored(step.channels()) * halves).next_multiple_of(TILE_COLUMNS)
 }
 
 impl PackedOutput {
@@ -267,7 +249,7 @@ impl PackedOutput {
         precision: Precision,
     ) -> Result<Self, CudaError> {
         let source = Source::new(weights, plan, step, precision);
-        let width = step.sums.next_multiple_of(4);
+        let width = output_width(step.sums);
         let operands = source.operands(&step.terms);
         let mut packed = Vec::with_capacity(operands.len() * width);
         for &operand in &operands {

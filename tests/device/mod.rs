@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use cuda_emulator::Installed;
 
 /// The emulator as this process's driver; none when a real GPU is asked for.
-fn emulator() -> Option<&'static Installed> {
+pub fn emulator() -> Option<&'static Installed> {
     static EMULATOR: OnceLock<Option<Installed>> = OnceLock::new();
     let install = || {
         let gpu = std::env::var("FASTPIX_TEST_GPU").is_ok_and(|value| value == "1");

@@ -1,0 +1,141 @@
+//! What the kernels launch and move, as the emulator counts it, against what `cuda::cost` derives from
+//! the plan, and against the least possible.
+
+mod device;
+mod reference;
+
+use std::collections::BTreeMap;
+
+use device::on_a_device;
+use fastpix::cuda::cost::{Cost, LaunchCost};
+use fastpix::model::{Hyperparameters, Weights};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request};
+
+const SIZE: (usize, usize) = (4, 8);
+
+/// Wide enough for the tiles of every kernel to be full.
+fn hyper() -> Hyperparameters {
+    Hyperparameters {
+        nr_resnet: 1,
+        nr_filters: 64,
+        nr_mix: 2,
+        channels: 3,
+        classes: None,
+        image_size: None,
+    }
+}
+
+/// The counters of all kernels of cached generation, by name.
+fn counted(precision: Precision, batch: usize) -> BTreeMap<String, serde_json::Value> {
+    let options = EngineOptions {
+        device: DeviceChoice::Cuda(vec![0]),
+        precision,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(&Weights::random(&hyper(), 3).unwrap(), &options).unwrap();
+    let request = Request {
+        size: SIZE,
+        items: (0..batch as u64)
+            .map(|index| Item {
+                index,
+                ..Item::default()
+            })
+            .collect(),
+        seed: 5,
+        temperature: 1.0,
+        continuous: false,
+        path: Path::Cached,
+    };
+    let emulator = device::emulator().unwrap();
+    emulator.reset_counters().unwrap();
+    engine.generate(&request, &Control::default()).unwrap();
+    let counters: serde_json::Value = serde_json::from_str(&emulator.counters().unwrap()).unwrap();
+    serde_json::from_value(counters["devices"][0]["kernels"].clone()).unwrap()
+}
+
+fn sum(counters: &BTreeMap<String, serde_json::Value>, prefix: &str, what: &str) -> u64 {
+    let kernels = counters.iter().filter(|(name, _)| name.starts_with(prefix));
+    kernels
+        .map(|(_, kernel)| kernel[what].as_u64().unwrap())
+        .sum()
+}
+
+fn on_the_emulator(test: impl FnOnce()) {
+    if std::env::var("FASTPIX_TEST_GPU").is_ok_and(|value| value == "1") {
+        println!("skipped: a GPU counts nothing");
+        return;
+    }
+    on_a_device(test);
+}
+
+/// Launches of a batch by what of them: row phase, pixel phase without sampling, sampling.
+fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
+    let mut sums = [0; 3];
+    for row in 0..SIZE.0 {
+        sums[0] += cost.row_phase[row % 4].iter().map(&of).sum::<u64>();
+        for column in 0..SIZE.1 {
+            let levels = fastpix::model::Plan::active_levels(row, column);
+            let (last, rest) = cost.pixel_phase[levels - 1].split_last().unwrap();
+            sums[1] += rest.iter().map(&of).sum::<u64>();
+            sums[2] += of(last);
+        }
+    }
+    sums
+}
+
+#[test]
+fn launches_and_blocks_are_those_that_the_plan_foretells() {
+    on_the_emulator(|| {
+        for precision in [Precision::F32, Precision::F16] {
+            for batch in [1, 3, 16] {
+                let cost = Cost::new(&hyper(), precision, SIZE, batch);
+                let found = counted(precision, batch);
+                for (what, of) in [
+                    ("launches", (|_| 1) as fn(&LaunchCost) -> u64),
+                    ("blocks", |launch| launch.blocks),
+                ] {
+                    let kernels = ["row_", "pixel_", "output_"];
+                    let found = kernels.map(|prefix| sum(&found, prefix, what));
+                    assert_eq!(found, expected(&cost, of), "{precision} {batch} {what}");
+                }
+                assert_eq!(cost.launches(), expected(&cost, |_| 1).iter().sum::<u64>());
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_read_are_little_more_than_operands_and_weights() {
+    on_the_emulator(|| {
+        for precision in [Precision::F32, Precision::F16] {
+            let cost = Cost::new(&hyper(), precision, SIZE, 16);
+            let found = sum(&counted(precision, 16), "pixel_", "global_load_bytes") as f64;
+            let [_, pixel, _] = expected(&cost, |launch| launch.blocks * launch.block_bytes);
+            // Positions, starts of the sums and residuals beside.
+            let ratio = found / pixel as f64;
+            assert!((1.0..1.25).contains(&ratio), "{precision} {ratio}");
+        }
+    });
+}
+
+#[test]
+fn sectors_are_near_the_fewest_and_inner_loops_have_no_bank_conflicts() {
+    on_the_emulator(|| {
+        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+            let found = counted(precision, 16);
+            for kernel in ["row_", "pixel_"] {
+                let [moved, fewest] = ["global_sectors", "global_sectors_ideal"]
+                    .map(|what| sum(&found, kernel, what) as f64);
+                println!("{precision} {kernel}: sectors {:.3}", moved / fewest);
+                assert!(
+                    moved <= 1.1 * fewest,
+                    "{precision} {kernel} {moved} {fewest}"
+                );
+            }
+            let [conflicts, requests] =
+                ["shared_conflicts", "shared_requests"].map(|what| sum(&found, "row_", what));
+            println!("{precision} row: {conflicts} conflicts of {requests}");
+            assert_eq!(conflicts, 0, "{precision} of {requests}");
+        }
+    });
+}
