@@ -2,9 +2,9 @@
 //! the plan, and against the least possible.
 
 mod device;
-mod reference;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use device::on_a_device;
 use fastpix::cuda::cost::{Cost, LaunchCost};
@@ -65,6 +65,9 @@ fn on_the_emulator(test: impl FnOnce()) {
         println!("skipped: a GPU counts nothing");
         return;
     }
+    /// Counters are those of the whole process.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     on_a_device(test);
 }
 
