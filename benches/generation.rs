@@ -19,14 +19,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
 }
 
 fn generation(criterion: &mut Criterion) {
-    let hyper = Hyperparameters {
-        nr_resnet: 5,
-        nr_filters: 160,
-        nr_mix: 10,
-        channels: 3,
-        classes: None,
-        image_size: Some(SIZE),
-    };
+    let hyper = Hyperparameters::published_cifar();
     let weights = Weights::random(&hyper, 1).expect("random weights are finite");
     let mut group = criterion.benchmark_group("generation");
     group

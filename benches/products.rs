@@ -45,14 +45,7 @@ impl Shape {
 
 /// The shapes, each with how many products of a whole image have it.
 fn shapes(batch: usize) -> BTreeMap<Shape, usize> {
-    let hyper = Hyperparameters {
-        nr_resnet: 5,
-        nr_filters: 160,
-        nr_mix: 10,
-        channels: 3,
-        classes: None,
-        image_size: Some((32, 32)),
-    };
+    let hyper = Hyperparameters::published_cifar();
     let plan = Plan::new(&hyper, &Layers::new(&hyper));
     let mut shapes = BTreeMap::new();
     let mut count = |phase, rows, terms: &[Term], sums, times| {

@@ -44,12 +44,8 @@ const BUFFER: usize = 24 * MIB;
 
 fn published() -> Hyperparameters {
     Hyperparameters {
-        nr_resnet: 5,
-        nr_filters: 160,
-        nr_mix: 10,
-        channels: 3,
-        classes: None,
         image_size: None,
+        ..Hyperparameters::published_cifar()
     }
 }
 

@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn the_published_model_takes_about_24_million_per_pixel() {
-        let total = plan(5, 160, 10).multiply_adds((32, 32)).total();
+        let hyper = Hyperparameters::published_cifar();
+        let plan = Plan::new(&hyper, &Layers::new(&hyper));
+        let total = plan.multiply_adds((32, 32)).total();
         let per_pixel = total as f64 / 1024.0;
         assert!((per_pixel - 24e6).abs() < 0.5e6, "{per_pixel}");
     }

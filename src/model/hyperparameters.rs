@@ -65,6 +65,19 @@ pub enum HyperparametersError {
 }
 
 impl Hyperparameters {
+    /// Those of the published CIFAR-10 model (Salimans et al. 2017, arXiv 1701.05517): 5 blocks per
+    /// level, 160 filters, 10 mixtures, 32x32.
+    pub fn published_cifar() -> Self {
+        Self {
+            nr_resnet: 5,
+            nr_filters: 160,
+            nr_mix: 10,
+            channels: 3,
+            classes: None,
+            image_size: Some((32, 32)),
+        }
+    }
+
     /// Checks every range stated on the fields.
     pub fn validate(&self) -> Result<(), HyperparametersError> {
         let range = |name, expected: &str, found| {

@@ -134,14 +134,7 @@ fn weights(model: Option<&Path>) -> Result<(String, Weights)> {
         let weights = model::load(path, false)?.into_weights()?;
         return Ok((path.display().to_string(), weights));
     }
-    let published = Hyperparameters {
-        nr_resnet: 5,
-        nr_filters: 160,
-        nr_mix: 10,
-        channels: 3,
-        classes: None,
-        image_size: Some((32, 32)),
-    };
+    let published = Hyperparameters::published_cifar();
     output::tell("making random weights");
     Ok(("random weights".into(), Weights::random(&published, 1)?))
 }
