@@ -1,7 +1,7 @@
 //! `cvt`, `cvta` and moves.
 
 use super::Builder;
-use super::arithmetic::{decode_float, encode_float};
+use super::floating::{decode_float, encode_float};
 use super::memory::bits_type;
 use super::modifiers::Modifiers;
 use crate::counters::Class;

@@ -403,7 +403,7 @@ fn modify(name: &str, ty: Type) -> Option<Modify> {
             Box::new(move |old, b, _| if extend(b) > extend(old) { b } else { old })
         }
         "add" | "min" | "max" => {
-            let f = super::arithmetic::float2(name, ty, &Default::default())?;
+            let f = super::floating::float2(name, ty, &Default::default())?;
             Box::new(move |old, b, _| f(old, b))
         }
         _ => return None,

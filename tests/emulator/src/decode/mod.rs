@@ -2,8 +2,11 @@
 //! device functions are expanded where they are called (PTX that recurses is refused).
 
 mod arithmetic;
+mod comparison;
 mod control;
 mod convert;
+mod floating;
+mod integer;
 mod layout;
 mod memory;
 mod modifiers;

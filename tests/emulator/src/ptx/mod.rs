@@ -91,6 +91,10 @@ impl Type {
         kind: Kind::Bits,
         bits: 32,
     };
+    pub(crate) const B64: Type = Type {
+        kind: Kind::Bits,
+        bits: 64,
+    };
     pub(crate) const U32: Type = Type {
         kind: Kind::Unsigned,
         bits: 32,
