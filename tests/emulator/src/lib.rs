@@ -22,6 +22,8 @@ mod exec;
 mod float;
 mod install;
 mod memory;
+mod module;
+mod occupancy;
 mod ptx;
 
 pub use check::clock::LaunchOrder;
@@ -30,7 +32,8 @@ pub use config::{Checks, DeviceConfig};
 pub use counters::{Class, Counters, KernelCounters};
 pub use decode::Param;
 pub use driver::{SettingError, Settings, Status};
-pub use engine::{Engine, KernelHandle, Launch, Module, ModuleVariable};
+pub use engine::{Engine, Launch};
 pub use install::{InstallError, Installed, install, library, link_into};
 pub use memory::{AccessKind, AllocationInfo, MemoryError};
+pub use module::{KernelHandle, Module, ModuleVariable};
 pub use ptx::{Position, PtxError};

@@ -7,6 +7,7 @@
 
 mod capture;
 mod contexts;
+mod copies;
 mod devices;
 mod graphs;
 mod host;
@@ -17,6 +18,7 @@ mod occupancy;
 mod operations;
 mod order;
 mod pointers;
+mod pools;
 mod report;
 mod settings;
 mod state;

@@ -295,7 +295,7 @@ extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Hand
             1 => kernel.static_shared() as i32,
             2 => 0,
             3 => kernel.local_bytes() as i32,
-            4 => super::occupancy::registers(kernel) as i32,
+            4 => kernel.assumed_registers() as i32,
             5 | 6 => (device.compute_capability.0 * 10 + device.compute_capability.1) as i32,
             MAX_DYNAMIC_SHARED => function.max_dynamic_shared as i32,
             CARVEOUT => function.carveout,

@@ -3,12 +3,18 @@
 //! Follows the PTX ISA reference, versions 6.3 to 9.x, as far as `nvcc` uses it. Names borrow
 //! from the text.
 
+mod body;
+mod cursor;
 mod lexer;
 mod parser;
+mod variables;
 
 use std::fmt;
 
 pub(crate) use parser::parse;
+
+/// Scopes and initialisers may nest `{ }` this deep; far beyond what compilers emit.
+const MAX_NESTING: usize = 256;
 
 /// A place in PTX text, both counted from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
