@@ -10,6 +10,7 @@ mod integer;
 mod layout;
 mod memory;
 mod modifiers;
+mod packed;
 mod scope;
 
 use crate::counters::Class;

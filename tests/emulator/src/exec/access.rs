@@ -41,10 +41,12 @@ pub(super) fn misaligned(address: u64, bytes: u32) -> Box<Trouble> {
     .address(address)
 }
 
-/// One lane's part of an access: `words` pieces of `piece` bytes each, from `address` on.
+/// Part of an access: `words` pieces of `piece` bytes each, from `address` on, of one lane or (of a
+/// load) of several that have the address in common, `lane` the first of them.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     pub lane: usize,
+    pub lanes: u32,
     pub address: u64,
     pub words: usize,
     pub piece: u32,
@@ -67,6 +69,8 @@ impl Span {
 /// What a load and a store do differently with a lane's words.
 trait Transfer {
     const STORES: bool;
+    /// Gives all lanes of the span what its first has loaded.
+    fn spread(&mut self, span: Span);
     fn shared(
         &mut self,
         memory: &mut Shared,
@@ -91,6 +95,18 @@ struct Loading<'d>(&'d mut Words);
 
 impl Transfer for Loading<'_> {
     const STORES: bool = false;
+
+    #[inline(always)]
+    fn spread(&mut self, span: Span) {
+        let mut rest = span.lanes & (span.lanes - 1);
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            for row in &mut self.0[..span.words] {
+                row[lane] = row[span.lane];
+            }
+            rest &= rest - 1;
+        }
+    }
 
     #[inline(always)]
     fn shared(
@@ -149,6 +165,9 @@ struct Storing<'d>(&'d Words);
 
 impl Transfer for Storing<'_> {
     const STORES: bool = true;
+
+    #[inline(always)]
+    fn spread(&mut self, _span: Span) {}
 
     #[inline(always)]
     fn shared(
@@ -260,23 +279,35 @@ impl Worker<'_> {
         }
         self.count(access.space, rows, mask, bytes, T::STORES);
         let clock = self.block_clock();
-        for lane in 0..LANES {
-            if mask >> lane & 1 == 0 {
-                continue;
-            }
+        let mut left = mask;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
             let (space, address) = resolve(access.space, rows[lane]);
             if address & u64::from(bytes - 1) != 0 {
                 return Err(misaligned(rows[lane], bytes).lane(lane));
             }
+            let mut lanes = 1u32 << lane;
+            if !T::STORES && space != Space::Local {
+                for next in lane + 1..LANES {
+                    if left >> next & 1 != 0 {
+                        if rows[next] != rows[lane] {
+                            break;
+                        }
+                        lanes |= 1 << next;
+                    }
+                }
+            }
+            left &= !lanes;
             let span = Span {
                 lane,
+                lanes,
                 address,
                 words: (bytes / 4).max(1) as usize,
                 piece: bytes.min(4),
             };
             let done = match space {
                 Space::Shared => {
-                    let actor = SharedActor::new(&self.clocks, w, lane);
+                    let actor = SharedActor::new(&self.clocks, w, lanes);
                     data.shared(&mut self.shared, &actor, span, access.strong)
                 }
                 Space::Local => {
@@ -289,7 +320,8 @@ impl Worker<'_> {
                     .allocation(pc, address, bytes)
                     .and_then(|index| data.global(self, index, clock, span, access.strong)),
             };
-            done.map_err(|t| t.lane(lane))?;
+            done.map_err(|t| t.or_lane(lane))?;
+            data.spread(span);
             if access.strong {
                 self.order(w, access, space, address, T::STORES);
             }

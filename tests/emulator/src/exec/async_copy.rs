@@ -79,7 +79,7 @@ impl Worker<'_> {
             if offset & u64::from(bytes - 1) != 0 {
                 return Err(misaligned(offset, bytes).lane(lane));
             }
-            let actor = SharedActor::new(&self.clocks, w, lane);
+            let actor = SharedActor::new(&self.clocks, w, 1 << lane);
             self.shared
                 .begin_copy(&actor, offset, bytes)
                 .map_err(|t| t.lane(lane))?;
@@ -110,7 +110,7 @@ impl Worker<'_> {
             let done = mask >> lane & 1 != 0
                 && pending.is_none_or(|n| copy.group.saturating_add(n) < open[lane]);
             if done {
-                let actor = SharedActor::new(&self.clocks, w, lane);
+                let actor = SharedActor::new(&self.clocks, w, 1 << lane);
                 self.shared
                     .end_copy(&actor, copy.offset, &copy.words[..copy.count]);
             } else {

@@ -1,6 +1,6 @@
 //! Shared memory of a block, and the local memory of its threads.
 
-use super::shared_shadow::{Readers, SharedActor, WriteMark, note_write, read_conflict, remember};
+use super::shared_shadow::{Readers, SharedActor, WriteMark, note_write, remember};
 use super::{bit_mask, byte_mask};
 use crate::check::{FaultKind, Trouble};
 
@@ -155,7 +155,7 @@ impl Shared {
         .address(offset)
     }
 
-    /// Reads the word at `offset`, of which `bytes` (at most four) are meant.
+    /// Reads the word at `offset` for the lanes of the actor; `bytes` of it (at most four) are meant.
     #[inline]
     pub(crate) fn load(
         &mut self,
@@ -193,8 +193,10 @@ impl Shared {
                         self.touched.push(index as u32);
                     }
                 }
-                if let Some(other) = read_conflict(actor, writer, mask, strong) {
-                    return Err(Self::race(offset, other, true, true));
+                let lanes = writer.conflicts(actor, strong, mask);
+                if lanes != 0 {
+                    return Err(Self::race(offset, writer.thread(), true, true)
+                        .lane(lanes.trailing_zeros() as usize));
                 }
             }
         }
@@ -230,14 +232,14 @@ impl Shared {
             if checks.races {
                 let same = new == old && state & mask == mask;
                 let readers = cell.readers();
-                let others: &[Readers] = if cell.touched {
-                    &self.others[index]
+                let others = if cell.touched {
+                    &mut self.others[index]
                 } else {
-                    &[]
+                    &mut Vec::new()
                 };
                 let writer = &mut cell.writer;
                 if let Some((other, wrote)) =
-                    note_write(actor, writer, &readers, others, mask, strong, same)
+                    note_write(actor, writer, readers, others, mask, strong, same)
                 {
                     return Err(Self::race(offset, other, false, wrote));
                 }
@@ -267,14 +269,14 @@ impl Shared {
                 }
                 if checks.races {
                     let readers = cell.readers();
-                    let others: &[Readers] = if cell.touched {
-                        &self.others[index]
+                    let others = if cell.touched {
+                        &mut self.others[index]
                     } else {
-                        &[]
+                        &mut Vec::new()
                     };
                     let writer = &mut cell.writer;
                     if let Some((other, wrote)) =
-                        note_write(actor, writer, &readers, others, 0xf, false, false)
+                        note_write(actor, writer, readers, others, 0xf, false, false)
                     {
                         return Err(Self::race(at, other, false, wrote));
                     }

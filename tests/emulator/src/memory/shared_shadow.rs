@@ -5,9 +5,11 @@
 
 use crate::check::warps::WarpClocks;
 
-/// Who accesses shared memory: a thread, and its warp's knowledge of the other warps.
+/// Who accesses shared memory: a lane of a warp (or several that read one word together), and the
+/// warp's knowledge of the others.
 pub(crate) struct SharedActor<'a> {
-    pub thread: u32,
+    warp: usize,
+    lanes: u32,
     /// What this warp knows of every warp's clock; its own clock among them.
     clocks: &'a [u32],
     /// The lanes of the warp have learnt of each other's accesses before this clock.
@@ -16,28 +18,24 @@ pub(crate) struct SharedActor<'a> {
 
 impl<'a> SharedActor<'a> {
     #[inline(always)]
-    pub(crate) fn new(clocks: &'a WarpClocks, warp: usize, lane: usize) -> Self {
+    pub(crate) fn new(clocks: &'a WarpClocks, warp: usize, lanes: u32) -> Self {
         SharedActor {
-            thread: (warp * 32 + lane) as u32,
+            warp,
+            lanes,
             clocks: clocks.of(warp),
             synced: clocks.synced(warp),
         }
     }
 
     #[inline(always)]
-    fn warp(&self) -> usize {
-        self.thread as usize / 32
-    }
-
-    #[inline(always)]
     fn clock(&self) -> u32 {
-        self.clocks[self.warp()]
+        self.clocks[self.warp]
     }
 
     /// Whether this access comes after one by other lanes of `warp` at `clock`.
     #[inline(always)]
     fn follows(&self, warp: usize, clock: u32) -> bool {
-        if warp == self.warp() {
+        if warp == self.warp {
             clock < self.synced
         } else {
             clock <= self.clocks[warp]
@@ -57,7 +55,8 @@ impl WriteMark {
     pub(crate) fn new(actor: &SharedActor, strong: bool, bytes: u8) -> WriteMark {
         WriteMark(
             (u64::from(actor.clock()) << 32)
-                | (u64::from(actor.thread) << 8)
+                | ((actor.warp as u64) << 13)
+                | (u64::from(actor.lanes.trailing_zeros()) << 8)
                 | (u64::from(strong) << 5)
                 | u64::from(bytes),
         )
@@ -74,12 +73,20 @@ impl WriteMark {
     pub(crate) fn thread(self) -> u32 {
         (self.0 >> 8) as u32 & 0xffff
     }
+    /// The actor's lanes that nothing orders after the write.
     #[inline(always)]
-    fn conflicts(self, actor: &SharedActor, strong: bool, bytes: u8) -> bool {
-        self.0 as u8 & 0xf & bytes != 0
-            && !(strong && self.0 & STRONG != 0)
-            && self.thread() != actor.thread
-            && !actor.follows(self.thread() as usize / 32, (self.0 >> 32) as u32)
+    pub(crate) fn conflicts(self, actor: &SharedActor, strong: bool, bytes: u8) -> u32 {
+        if self.0 as u8 & 0xf & bytes == 0 || strong && self.0 & STRONG != 0 {
+            return 0;
+        }
+        let warp = self.thread() as usize / 32;
+        if actor.follows(warp, (self.0 >> 32) as u32) {
+            0
+        } else if warp == actor.warp {
+            actor.lanes & !(1 << (self.thread() % 32))
+        } else {
+            actor.lanes
+        }
     }
     /// Both writes where they are by one thread at one clock, else the later one.
     fn then(self, mine: WriteMark) -> WriteMark {
@@ -108,8 +115,8 @@ impl Readers {
     pub(crate) fn new(actor: &SharedActor, strong: bool, bytes: u8) -> Readers {
         Readers {
             clock: actor.clock(),
-            lanes: 1 << (actor.thread % 32),
-            warp: actor.warp() as u8,
+            lanes: actor.lanes,
+            warp: actor.warp as u8,
             flags: u8::from(strong) << 4 | bytes,
         }
     }
@@ -124,8 +131,8 @@ impl Readers {
         let warp = usize::from(self.warp);
         if actor.follows(warp, self.clock) {
             0
-        } else if warp == actor.warp() {
-            self.lanes & !(1 << (actor.thread % 32))
+        } else if warp == actor.warp {
+            self.lanes & !actor.lanes
         } else {
             self.lanes
         }
@@ -150,36 +157,34 @@ impl Readers {
 
 /// The last readers of a word after the read `mine`, which `last` does not hold yet; `others` keeps
 /// those that nothing ordered before it.
+#[inline]
 pub(crate) fn remember(
     actor: &SharedActor,
     last: Readers,
-    mut mine: Readers,
+    mine: Readers,
     others: &mut Vec<Readers>,
 ) -> Readers {
-    others.retain(|r| {
-        let joins = r.joins(&mine);
-        if joins {
-            mine.lanes |= r.lanes;
-        }
-        !joins && !r.superseded(actor, &mine)
-    });
     if last.lanes != 0 && !last.superseded(actor, &mine) {
+        // Looking through the others pays only where they would take more room.
+        if others.len() == others.capacity() {
+            gather(actor, &mine, others);
+        }
         others.push(last);
     }
     mine
 }
 
-/// The writer that a read conflicts with.
-#[inline(always)]
-pub(crate) fn read_conflict(
-    actor: &SharedActor,
-    writer: WriteMark,
-    bytes: u8,
-    strong: bool,
-) -> Option<u32> {
-    writer
-        .conflicts(actor, strong, bytes)
-        .then(|| writer.thread())
+/// Joins equal groups, and drops those that `mine` supersedes.
+#[cold]
+fn gather(actor: &SharedActor, mine: &Readers, others: &mut Vec<Readers>) {
+    let mut kept: Vec<Readers> = Vec::with_capacity(others.len() + 1);
+    for r in others.drain(..).filter(|r| !r.superseded(actor, mine)) {
+        match kept.iter_mut().find(|k| k.joins(&r)) {
+            Some(group) => group.lanes |= r.lanes,
+            None => kept.push(r),
+        }
+    }
+    *others = kept;
 }
 
 /// Notes a write, `same` if it does not change the value; the thread it conflicts with, if any, and
@@ -188,8 +193,8 @@ pub(crate) fn read_conflict(
 pub(crate) fn note_write(
     actor: &SharedActor,
     writer: &mut WriteMark,
-    last: &Readers,
-    others: &[Readers],
+    last: Readers,
+    others: &mut Vec<Readers>,
     bytes: u8,
     strong: bool,
     same: bool,
@@ -199,11 +204,16 @@ pub(crate) fn note_write(
     if same {
         return None;
     }
-    if old.conflicts(actor, strong, bytes) {
+    if old.conflicts(actor, strong, bytes) != 0 {
         return Some((old.thread(), true));
     }
-    std::iter::once(last)
-        .chain(others)
+    let found = std::iter::once(&last)
+        .chain(others.iter())
         .find_map(|r| r.conflicts(actor, strong, bytes))
-        .map(|thread| (thread, false))
+        .map(|thread| (thread, false));
+    // What conflicts with a reader that this write follows conflicts with this write too.
+    if found.is_none() && bytes == 0xf && !strong {
+        others.clear();
+    }
+    found
 }
