@@ -69,25 +69,22 @@ impl WarpClocks {
         self.synced[warp] = self.tick(warp);
     }
 
-    /// A barrier among the `warps` whose bits are set.
-    pub(crate) fn synchronise(&mut self, warps: u64) {
-        let n = self.warps;
-        let members: Vec<usize> = (0..n).filter(|&w| warps >> w & 1 != 0).collect();
-        let mut all = vec![0; n];
-        for &w in &members {
-            join(&mut all, self.of(w));
-        }
-        for &w in &members {
-            self.known[w * n..(w + 1) * n].copy_from_slice(&all);
-            self.advance(w);
-        }
+    /// A warp arrives at a barrier, at which others will learn what it knows now.
+    pub(crate) fn arrive(&mut self, warp: usize, knowledge: &mut Vec<u32>) {
+        join(knowledge, self.of(warp));
+        self.tick(warp);
+    }
+
+    /// A warp that waited at a barrier goes on.
+    pub(crate) fn leave(&mut self, warp: usize, knowledge: &[u32]) {
+        self.learn(warp, knowledge);
     }
 
     /// A warp learns what was released to it.
     fn learn(&mut self, warp: usize, released: &[u32]) {
         for (other, &clock) in released.iter().enumerate() {
             if other == warp {
-                // One lane released it to another: a warp's clock ticks after every release.
+                // From one lane to another: a warp's clock ticks after every release and arrival.
                 self.synced[warp] = self.synced[warp].max(clock.saturating_add(1));
             } else {
                 let known = &mut self.known[warp * self.warps + other];

@@ -18,8 +18,8 @@ pub(super) struct Barrier {
     pc: u32,
     counted: bool,
     waiting: Vec<Waiting>,
-    /// Warps that took part.
-    members: u64,
+    /// What the warps knew when they arrived.
+    knowledge: Vec<u32>,
     count: u32,
     all: bool,
     any: bool,
@@ -90,7 +90,9 @@ impl Worker<'_> {
     fn complete(&mut self, id: usize) {
         let barrier = std::mem::take(&mut self.barriers[id]);
         self.tally.barriers += 1;
-        self.clocks.synchronise(barrier.members);
+        for waiting in &barrier.waiting {
+            self.clocks.leave(waiting.warp, &barrier.knowledge);
+        }
         let value = match barrier.reduce {
             0 => u64::from(barrier.count),
             1 => u64::from(barrier.all),
@@ -185,7 +187,7 @@ impl Worker<'_> {
         barrier.all &= holds == lanes;
         barrier.any |= holds != 0;
         barrier.arrived += arriving;
-        barrier.members |= 1 << w;
+        self.clocks.arrive(w, &mut barrier.knowledge);
         if kind != BarrierKind::Arrive {
             barrier.waiting.push(Waiting {
                 warp: w,
