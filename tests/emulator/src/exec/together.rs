@@ -64,7 +64,7 @@ impl Worker<'_> {
             let ok = named[lane] & warp.alive & !arrived == 0;
             ready |= u32::from(ok) << lane;
             let other = (0..LANES)
-                .find(|&o| arrived & named[lane] >> o & 1 != 0 && named[o] != named[lane]);
+                .find(|&o| (arrived & named[lane]) >> o & 1 != 0 && named[o] != named[lane]);
             if let Some(other) = other {
                 return Err(Trouble::new(
                     FaultKind::DivergentSync,
