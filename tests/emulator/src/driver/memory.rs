@@ -155,3 +155,69 @@ extern "C" fn cuPointerGetAttribute(data: HostTarget, attribute: u32, address: u
         }
     })
 }
+
+// --- managed memory ---
+
+/// Advice and prefetches concern managed memory, of which there is none: any range is refused.
+fn managed_only(bytes: usize, device: i32) -> Status {
+    enter_context(|driver, _| {
+        // -1 is the host.
+        if device != -1 {
+            driver.device(device)?;
+        }
+        if bytes > 0 {
+            super::report::explain("the range is not managed memory, which the emulator lacks");
+        }
+        Err(Status::INVALID_VALUE)
+    })
+}
+
+/// `CUmemLocation`: 1 is a device, 2 the host.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Location {
+    kind: u32,
+    id: i32,
+}
+
+impl Location {
+    fn device(self) -> i32 {
+        if self.kind == 1 { self.id } else { -1 }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemAdvise(_address: u64, bytes: usize, _advice: u32, device: i32) -> Status {
+    managed_only(bytes, device)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemAdvise_v2(
+    _address: u64,
+    bytes: usize,
+    _advice: u32,
+    location: Location,
+) -> Status {
+    managed_only(bytes, location.device())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemPrefetchAsync(
+    _address: u64,
+    bytes: usize,
+    device: i32,
+    _stream: Handle,
+) -> Status {
+    managed_only(bytes, device)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemPrefetchAsync_v2(
+    _address: u64,
+    bytes: usize,
+    location: Location,
+    _flags: u32,
+    _stream: Handle,
+) -> Status {
+    managed_only(bytes, location.device())
+}

@@ -9,6 +9,7 @@ mod capture;
 mod contexts;
 mod copies;
 mod devices;
+mod entry_points;
 mod graphs;
 mod host;
 mod launches;
