@@ -12,6 +12,9 @@ fn perturbed(seed: Option<u64>, body: &str, bits: u32, operands: &[[u64; 3]]) ->
     run_on(config, body, &[bits, bits], bits, operands).expect("a clean run")
 }
 
+/// How a value is put into a register, taken out of it, the register's bits and the binary places of the format.
+type Coding = (fn(f64) -> u64, fn(u64) -> f64, u32, i32);
+
 /// Checks a function at 400 places: its error against the documented one (relative and absolute) and
 /// half a unit in the last of `places` binary places; how far the perturbations reach; and that they
 /// repeat.
@@ -20,7 +23,7 @@ fn check(
     exact: fn(f64) -> f64,
     relative: f64,
     absolute: f64,
-    (encode, decode, bits, places): (fn(f64) -> u64, fn(u64) -> f64, u32, i32),
+    (encode, decode, bits, places): Coding,
 ) {
     let operands: Vec<[u64; 3]> = (1..=400)
         .map(|i| [encode(f64::from(i) * 0.0157), encode(1.0), 0])
@@ -58,7 +61,6 @@ fn check(
     assert_ne!(results[0], results[1]);
 }
 
-type Coding = (fn(f64) -> u64, fn(u64) -> f64, u32, i32);
 const SINGLE: Coding = (
     |v| u64::from((v as f32).to_bits()),
     |x| f64::from(f32::from_bits(x as u32)),

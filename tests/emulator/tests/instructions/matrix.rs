@@ -80,7 +80,7 @@ fn first(format: Format, g: usize, t: usize, i: usize) -> (usize, usize) {
         let row = if i % 4 < 2 { g } else { g + 8 };
         (row, t * 2 + i % 2 + if i >= 4 { 8 } else { 0 })
     } else {
-        let row = if i % 2 == 0 { g } else { g + 8 };
+        let row = if i.is_multiple_of(2) { g } else { g + 8 };
         (row, t + if i >= 2 { 4 } else { 0 })
     }
 }
