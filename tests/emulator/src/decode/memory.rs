@@ -72,7 +72,13 @@ impl<'s, 'a> Builder<'s, 'a> {
             "ld" | "ldu" | "st" => return self.load_store(i, m, guard, source),
             "atom" | "red" => return self.atomic(i, m, guard, source),
             "prefetch" | "prefetchu" | "applypriority" | "discard" => {
-                while m.find(|_| Some(())).is_some() {}
+                while m
+                    .find(|n| {
+                        let level = matches!(n, "L1" | "L2" | "tensormap") || hint(n);
+                        (level || Space::from_name(n).is_some()).then_some(())
+                    })
+                    .is_some()
+                {}
                 (Op::Hint { spins: false }, Class::Global)
             }
             "cp" => {

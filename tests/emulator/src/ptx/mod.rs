@@ -105,6 +105,10 @@ impl Type {
         kind: Kind::Unsigned,
         bits: 32,
     };
+    pub(crate) const S32: Type = Type {
+        kind: Kind::Signed,
+        bits: 32,
+    };
     pub(crate) const F16: Type = Type {
         kind: Kind::Float,
         bits: 16,

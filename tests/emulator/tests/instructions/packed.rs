@@ -51,6 +51,45 @@ fn packed_sums_and_extremes() {
 }
 
 #[test]
+fn integers_saturated_side_by_side() {
+    let pool = [
+        0,
+        1,
+        127,
+        128,
+        255,
+        256,
+        32767,
+        32768,
+        65535,
+        65536,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+        0xffff_ff80,
+        0xffff_ff7f,
+        0xffff_8000,
+        0xffff_7fff,
+    ];
+    for (ty, low, high, bits) in [
+        ("u8", 0, 255, 8),
+        ("s8", -128, 127, 8),
+        ("u16", 0, 65535, 16),
+        ("s16", -32768, 32767, 16),
+    ] {
+        let one = move |v: u64| (v as i32).clamp(low, high) as u64 & ((1 << bits) - 1);
+        let body = if bits == 8 {
+            format!("cvt.pack.sat.{ty}.s32.b32 %d, %a, %b, %c;")
+        } else {
+            format!("cvt.pack.sat.{ty}.s32 %d, %a, %b;")
+        };
+        check(&body, &[32, 32, 32], 32, &pool, |a, b, c| {
+            c << (2 * bits) | one(a) << bits | one(b)
+        });
+    }
+}
+
+#[test]
 fn dot_products() {
     let byte = |v: u64, k: usize, signed: bool| {
         let b = (v as u32).to_le_bytes()[k];

@@ -74,6 +74,19 @@ fn errors_name_the_instruction_and_the_line() {
             "mbarrier.init.shared.b64 [%r0], 1;",
             "'mbarrier.init.shared.b64' is not supported",
         ),
+        (
+            "redux.sync.min.b32 %r0, %r1, -1;",
+            "operation and type do not go together",
+        ),
+        (
+            "redux.sync.and.u32 %r0, %r1, -1;",
+            "operation and type do not go together",
+        ),
+        (
+            "prefetch.global.L9 [%r0];",
+            "modifier '.L9' is not supported",
+        ),
+        ("cvt.pack.u8.s32 %r0, %r1, %r2;", "only .sat of .s32"),
         ("tex.2d.v4.f32.f32 {%r0}, [%r1];", "is not supported"),
     ] {
         let found = message(body);
