@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] is a device: it holds memory, loads PTX and runs kernels, and reports what no GPU
 //! would tell as a [`Fault`]. Around it lies the driver's C interface, which the shared library
-//! exports; [`install`] makes that library the `libcuda.so` of the running process.
+//! exports; [`install()`] makes that library the `libcuda.so` of the running process.
 #![warn(missing_docs)]
 // Lanes are indexed in step over several rows; faults are rare and rich.
 #![allow(
