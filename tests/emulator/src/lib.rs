@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] is a device: it holds memory, loads PTX and runs kernels, and reports what no GPU
 //! would tell as a [`Fault`]. Around it lies the driver's C interface, which the shared library
-//! exports; [`install`] makes that library the `libcuda.so` of the running process.
+//! exports; [`install()`] makes that library the `libcuda.so` of the running process.
 #![warn(missing_docs)]
 // Lanes are indexed in step over several rows; faults are rare and rich.
 #![allow(
@@ -22,6 +22,8 @@ mod exec;
 mod float;
 mod install;
 mod memory;
+mod module;
+mod occupancy;
 mod ptx;
 
 pub use check::clock::LaunchOrder;
@@ -30,7 +32,8 @@ pub use config::{Checks, DeviceConfig};
 pub use counters::{Class, Copies, Counters, KernelCounters};
 pub use decode::Param;
 pub use driver::{SettingError, Settings, Status};
-pub use engine::{Engine, KernelHandle, Launch, Module, ModuleVariable};
+pub use engine::{Engine, Launch};
 pub use install::{InstallError, Installed, install, library, link_into};
 pub use memory::{AccessKind, AllocationInfo, MemoryError};
+pub use module::{KernelHandle, Module, ModuleVariable};
 pub use ptx::{Position, PtxError};

@@ -306,6 +306,31 @@ fn races_between_blocks() {
 }
 
 #[test]
+fn a_write_after_several_readers() {
+    pair(
+        "absent_reader",
+        &[FaultKind::BlockRace],
+        3,
+        32,
+        0,
+        &[Zeroed(1), Zeroed(1), Zeroed(2)],
+    );
+    silent("bytes_of_a_word_corrected", 16, 32, 0, &[Zeroed(4)]);
+}
+
+#[test]
+fn locks_in_shared_memory() {
+    pair(
+        "shared_lock",
+        &[FaultKind::SharedRace],
+        1,
+        96,
+        0,
+        &[Zeroed(96)],
+    );
+}
+
+#[test]
 fn barriers_that_part_of_a_block_reaches() {
     pair(
         "partial_barrier",
@@ -331,6 +356,46 @@ fn barriers_that_part_of_a_block_reaches() {
         0,
         &[Zeroed(32)],
     );
+}
+
+#[test]
+fn shuffles_with_lanes_that_do_not_take_part() {
+    for (kernel, block) in [
+        ("exited_lanes", 32),
+        ("absent_lanes", 32),
+        ("short_warp", 40),
+        ("different_masks", 32),
+    ] {
+        let arguments = [Zeroed(64)];
+        pair(kernel, &[FaultKind::DivergentSync], 1, block, 0, &arguments);
+    }
+    // The first lane whose source is missing, and which that is.
+    for ptx in PTX {
+        for (kernel, block, thread, message) in [
+            (
+                "exited_lanes",
+                32,
+                16,
+                "lane 16 reads lane 24, which has exited",
+            ),
+            (
+                "absent_lanes",
+                32,
+                0,
+                "lane 0 reads lane 1, which the mask 0x55555555 does not name",
+            ),
+            (
+                "short_warp",
+                40,
+                32,
+                "lane 0 reads lane 16, which the block does not have",
+            ),
+        ] {
+            let fault = run(ptx, kernel, 1, block, 0, &[Zeroed(64)]).expect_err("a fault");
+            assert_eq!(fault.thread, Some([thread, 0, 0]), "{fault}");
+            assert_eq!(fault.message, message);
+        }
+    }
 }
 
 #[test]

@@ -112,6 +112,12 @@ impl Trouble {
         self
     }
 
+    /// Names the lane unless one is named already.
+    pub(crate) fn or_lane(mut self: Box<Self>, lane: usize) -> Box<Self> {
+        self.lane.get_or_insert(lane as u32);
+        self
+    }
+
     pub(crate) fn address(mut self: Box<Self>, address: u64) -> Box<Self> {
         self.address = Some(address);
         self

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 mod fault;
+pub(crate) mod warps;
 
 pub(crate) use fault::Trouble;
 pub use fault::{Fault, FaultKind};

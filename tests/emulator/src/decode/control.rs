@@ -222,6 +222,10 @@ impl<'s, 'a> Builder<'s, 'a> {
                     })
                     .ok_or_else(|| m.error("expected an operation"))?;
                 let ty = m.ty()?;
+                let logic = matches!(name.as_str(), "and" | "or" | "xor");
+                if ty.bits != 32 || ty.is_float() || logic == ty.is_integer() {
+                    return Err(m.error("operation and type do not go together"));
+                }
                 let f: fn(u32, u32) -> u32 = match (name.as_str(), ty.is_signed()) {
                     ("add", _) => u32::wrapping_add,
                     ("min", false) => u32::min,

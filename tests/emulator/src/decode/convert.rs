@@ -1,11 +1,11 @@
 //! `cvt`, `cvta` and moves.
 
 use super::Builder;
-use super::arithmetic::{decode_float, encode_float};
+use super::floating::{decode_float, encode_float};
 use super::memory::bits_type;
 use super::modifiers::Modifiers;
 use crate::counters::Class;
-use crate::exec::op::{F1, Op, PredicateUse, lift1, lift2};
+use crate::exec::op::{F1, Op, PredicateUse, lift1, lift2, lift3};
 use crate::float::{BF16, F16, NAN32, Rounding, TF32, flush, round};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::ptx::{Instruction, Kind, Operand, PtxError, Space, Type};
@@ -145,7 +145,39 @@ impl<'s, 'a> Builder<'s, 'a> {
         Ok(())
     }
 
+    /// `cvt.pack`: two integers, saturated, beside each other below the third.
+    fn cvt_pack(
+        &mut self,
+        i: &Instruction<'a>,
+        m: &mut Modifiers,
+    ) -> Result<(Op, Class), PtxError> {
+        let sat = m.take("sat");
+        let (to, from) = (m.ty()?, m.ty()?);
+        let third = to.bits == 8;
+        if !sat || !to.is_integer() || !matches!(to.bits, 8 | 16) || from != Type::S32 {
+            return Err(m.error("only .sat of .s32 to integers of 8 and 16 bits is supported"));
+        }
+        let d = self.target(i, 0, 32, false)?;
+        let (a, b) = (self.value(i, 1, from)?, self.value(i, 2, from)?);
+        let c = if third {
+            m.take("b32");
+            self.value(i, 3, Type::B32)?
+        } else {
+            self.constant(0)
+        };
+        let narrow = integer_to_integer(from, to, true);
+        let mask = u64::MAX >> (64 - to.bits);
+        let f = lift3(move |a, b, c| {
+            let pair = (narrow(a) & mask) << to.bits | narrow(b) & mask;
+            (c << (2 * to.bits) | pair) & 0xffff_ffff
+        });
+        Ok((Op::Ternary { f, d, a, b, c }, Class::Convert))
+    }
+
     fn cvt(&mut self, i: &Instruction<'a>, m: &mut Modifiers) -> Result<(Op, Class), PtxError> {
+        if m.take("pack") {
+            return self.cvt_pack(i, m);
+        }
         let rounding = m.rounding();
         let integral = i
             .modifiers

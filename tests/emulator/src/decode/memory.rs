@@ -72,7 +72,13 @@ impl<'s, 'a> Builder<'s, 'a> {
             "ld" | "ldu" | "st" => return self.load_store(i, m, guard, source),
             "atom" | "red" => return self.atomic(i, m, guard, source),
             "prefetch" | "prefetchu" | "applypriority" | "discard" => {
-                while m.find(|_| Some(())).is_some() {}
+                while m
+                    .find(|n| {
+                        let level = matches!(n, "L1" | "L2" | "tensormap") || hint(n);
+                        (level || Space::from_name(n).is_some()).then_some(())
+                    })
+                    .is_some()
+                {}
                 (Op::Hint { spins: false }, Class::Global)
             }
             "cp" => {
@@ -166,6 +172,12 @@ impl<'s, 'a> Builder<'s, 'a> {
     }
 
     fn mma(&mut self, i: &Instruction<'a>, m: &mut Modifiers) -> Result<Mma, PtxError> {
+        let layout: Vec<&str> = (i.modifiers.iter().copied())
+            .filter(|n| matches!(*n, "row" | "col"))
+            .collect();
+        if layout != ["row", "col"] {
+            return Err(m.error("factors must be .row and .col"));
+        }
         for n in ["sync", "aligned", "row", "col"] {
             m.take(n);
         }
@@ -185,7 +197,16 @@ impl<'s, 'a> Builder<'s, 'a> {
             _ => return Err(m.error(format!("factors of type {a} are not supported"))),
         };
         let half = |t: Type| t == Type::F16;
-        if a != b || !(d == Type::F32 || half(d)) || !(c == Type::F32 || half(c)) {
+        let depths: &[usize] = match format {
+            MatrixFormat::Tf32 => &[4, 8],
+            _ => &[8, 16],
+        };
+        if !depths.contains(&depth) {
+            return Err(m.error(format!("no product of this shape has factors of type {a}")));
+        }
+        // Only products of f16 have accumulators of f16.
+        let sums = |t: Type| t == Type::F32 || half(t) && format == MatrixFormat::F16;
+        if a != b || !sums(c) || !sums(d) {
             return Err(m.error("types are not supported"));
         }
         let mma = Mma {
@@ -310,7 +331,7 @@ impl<'s, 'a> Builder<'s, 'a> {
         let mut access = plain(space, 0, 1);
         access.strong = true;
         ordering(m, &mut access);
-        m.take("noftz");
+        let noftz = m.take("noftz");
         let name = m
             .find(|n| {
                 [
@@ -322,8 +343,13 @@ impl<'s, 'a> Builder<'s, 'a> {
             .ok_or_else(|| m.error("expected an operation"))?;
         let ty = m.ty()?;
         access.element = ty.bytes();
-        if ty.bits > 64 || ty.bits < 16 {
-            return Err(m.error("width is not supported"));
+        let narrow = ty.is_float() && ty.bits == 16
+            || matches!(ty.kind, Kind::PackedFloat | Kind::PackedBFloat);
+        if narrow != noftz {
+            return Err(m.error("additions of f16 and bf16, and only they, need .noftz"));
+        }
+        if name == "cas" && !returns {
+            return Err(m.error("only atom compares and swaps"));
         }
         let f =
             modify(&name, ty).ok_or_else(|| m.error("operation and type do not go together"))?;
@@ -358,7 +384,7 @@ impl<'s, 'a> Builder<'s, 'a> {
                 access,
                 at,
                 f,
-                writes: true,
+                flushes: ty == Type::F32,
                 d,
                 b,
                 c,
@@ -385,25 +411,34 @@ fn modify(name: &str, ty: Type) -> Option<Modify> {
         (1 << ty.bits) - 1
     };
     let extend = move |v: u64| ((v << (64 - ty.bits)) as i64) >> (64 - ty.bits);
-    Some(match name {
-        "exch" => Box::new(|_, b, _| b),
-        "cas" => Box::new(|old, b, c| if old == b { c } else { old }),
-        "and" => Box::new(|old, b, _| old & b),
-        "or" => Box::new(|old, b, _| old | b),
-        "xor" => Box::new(|old, b, _| old ^ b),
-        "inc" => Box::new(|old, b, _| if old >= b { 0 } else { old + 1 }),
-        "dec" => Box::new(|old, b, _| if old == 0 || old > b { b } else { old - 1 }),
-        "add" if ty.is_integer() => Box::new(move |old, b, _| old.wrapping_add(b) & keep),
-        "min" if ty.kind == Kind::Unsigned => Box::new(|old, b, _| old.min(b)),
-        "max" if ty.kind == Kind::Unsigned => Box::new(|old, b, _| old.max(b)),
-        "min" if ty.is_signed() => {
+    let word = matches!(ty.bits, 32 | 64);
+    Some(match (name, ty.kind) {
+        ("exch", Kind::Bits) if word => Box::new(|_, b, _| b),
+        ("cas", Kind::Bits) if word || ty.bits == 16 => {
+            Box::new(|old, b, c| if old == b { c } else { old })
+        }
+        ("and", Kind::Bits) if word => Box::new(|old, b, _| old & b),
+        ("or", Kind::Bits) if word => Box::new(|old, b, _| old | b),
+        ("xor", Kind::Bits) if word => Box::new(|old, b, _| old ^ b),
+        ("inc", Kind::Unsigned) if ty.bits == 32 => {
+            Box::new(|old, b, _| if old >= b { 0 } else { old + 1 })
+        }
+        ("dec", Kind::Unsigned) if ty.bits == 32 => {
+            Box::new(|old, b, _| if old == 0 || old > b { b } else { old - 1 })
+        }
+        ("add", Kind::Unsigned | Kind::Signed) if word => {
+            Box::new(move |old, b, _| old.wrapping_add(b) & keep)
+        }
+        ("min", Kind::Unsigned) if word => Box::new(|old, b, _| old.min(b)),
+        ("max", Kind::Unsigned) if word => Box::new(|old, b, _| old.max(b)),
+        ("min", Kind::Signed) if word => {
             Box::new(move |old, b, _| if extend(b) < extend(old) { b } else { old })
         }
-        "max" if ty.is_signed() => {
+        ("max", Kind::Signed) if word => {
             Box::new(move |old, b, _| if extend(b) > extend(old) { b } else { old })
         }
-        "add" | "min" | "max" => {
-            let f = super::arithmetic::float2(name, ty, &Default::default())?;
+        ("add", Kind::Float | Kind::BFloat | Kind::PackedFloat | Kind::PackedBFloat) => {
+            let f = super::floating::float2(name, ty, &Default::default())?;
             Box::new(move |old, b, _| f(old, b))
         }
         _ => return None,

@@ -2,11 +2,15 @@
 //! device functions are expanded where they are called (PTX that recurses is refused).
 
 mod arithmetic;
+mod comparison;
 mod control;
 mod convert;
+mod floating;
+mod integer;
 mod layout;
 mod memory;
 mod modifiers;
+mod packed;
 mod scope;
 
 use crate::counters::Class;
@@ -58,7 +62,6 @@ pub struct Param {
 pub(crate) struct Decoded {
     pub code: Code,
     pub params: Vec<Param>,
-    pub static_shared: u32,
     pub registers: u32,
 }
 
@@ -199,13 +202,13 @@ pub(crate) fn decode<'a>(
         specials: b.specials,
         local_bytes: b.local as u32,
         shared: b.shared,
+        static_shared: b.static_shared as u32,
         dynamic_shared: dynamic_shared as u32,
         parallel: b.parallel,
     };
     Ok(Decoded {
         code,
         params,
-        static_shared: b.static_shared as u32,
         registers: b.registers,
     })
 }

@@ -217,7 +217,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32)
             95 => 1, // cooperative launches
             97 => device.shared_per_block_optin,
             106 => device.max_blocks_per_sm,
-            111 => driver.reserved_shared(),
+            111 => device.reserved_shared(),
             115 => 1, // memory pools
             _ if (1..=147).contains(&attribute) => 0,
             _ => return Err(Status::INVALID_VALUE),
@@ -233,17 +233,6 @@ extern "C" fn cuDeviceCanAccessPeer(can: Out<i32>, device: i32, peer: i32) -> St
         driver.device(peer)?;
         can.set(0)
     })
-}
-
-impl Driver {
-    /// Shared memory that the system keeps of each block's, in bytes: 1 KiB from compute capability 8.0.
-    pub fn reserved_shared(&self) -> u32 {
-        if self.settings.device.compute_capability.0 >= 8 {
-            1024
-        } else {
-            0
-        }
-    }
 }
 
 /// The pool that asynchronous allocations of a device come from.

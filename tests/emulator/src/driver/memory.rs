@@ -1,14 +1,12 @@
-//! Device memory: allocation, freeing, pools, copies and fills.
+//! Device memory: allocation, freeing and queries.
 
-use super::operations::{Operation, submit, submit_and_wait};
-use super::pointers::{HostSource, HostTarget, In, Out};
-use super::state::{Allocation, Driver, Handle, Pool, enter, enter_context};
+use super::pointers::{HostTarget, Out};
+use super::state::{Allocation, Driver, Handle, enter, enter_context};
 use super::status::{Outcome, Status};
 use crate::MemoryError;
-use crate::memory::{GLOBAL_BASE, WINDOW};
 
 impl Driver {
-    fn allocate(
+    pub(super) fn allocate(
         &mut self,
         context: Handle,
         bytes: u64,
@@ -41,7 +39,7 @@ impl Driver {
         Ok(address)
     }
 
-    fn release(&mut self, context: Handle, address: u64) -> Outcome {
+    pub(super) fn release(&mut self, context: Handle, address: u64) -> Outcome {
         let engine = self.engine_of(context)?;
         engine.free(address).map_err(|error| {
             super::report::explain(&error.to_string());
@@ -50,15 +48,6 @@ impl Driver {
         let device = self.context(context)?.device;
         self.devices[device].allocations.remove(&address);
         Ok(())
-    }
-
-    fn pool_used(&self, pool: Handle) -> u64 {
-        self.devices
-            .iter()
-            .flat_map(|d| d.allocations.values())
-            .filter(|a| a.pool == Some(pool))
-            .map(|a| a.bytes)
-            .sum()
     }
 }
 
@@ -109,74 +98,6 @@ extern "C" fn cuMemFree_v2(address: u64) -> Status {
 #[unsafe(no_mangle)]
 extern "C" fn cuMemAllocManaged(_out: Out<u64>, _bytes: usize, _flags: u32) -> Status {
     enter_context(|_, _| Err(Status::NOT_SUPPORTED))
-}
-
-fn allocate_async(out: &Out<u64>, bytes: usize, pool: Option<Handle>, stream: Handle) -> Status {
-    enter(|driver| {
-        let stream = driver.stream(stream)?;
-        driver.forbid_memory_in_capture(stream)?;
-        let context = driver.streams[&stream].context;
-        let device = driver.context(context)?.device;
-        let pool = pool.unwrap_or(driver.devices[device].pool);
-        if driver
-            .pools
-            .get(&pool)
-            .ok_or(Status::INVALID_HANDLE)?
-            .device
-            != device
-        {
-            return Err(Status::INVALID_VALUE);
-        }
-        let address = if bytes == 0 {
-            0
-        } else {
-            driver.allocate(context, bytes as u64, "cuMemAllocAsync", Some(pool))?
-        };
-        out.set(address)
-    })
-}
-
-/// Allocates at once; no bytes give a null address.
-#[unsafe(no_mangle)]
-extern "C" fn cuMemAllocAsync(out: Out<u64>, bytes: usize, stream: Handle) -> Status {
-    allocate_async(&out, bytes, None, stream)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemAllocFromPoolAsync(
-    out: Out<u64>,
-    bytes: usize,
-    pool: Handle,
-    stream: Handle,
-) -> Status {
-    allocate_async(&out, bytes, Some(pool), stream)
-}
-
-/// Frees at once: work that other streams submit later finds the memory gone.
-#[unsafe(no_mangle)]
-extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Status {
-    enter(|driver| {
-        let stream = driver.stream(stream)?;
-        if address == 0 {
-            return Ok(());
-        }
-        driver.forbid_memory_in_capture(stream)?;
-        let context = driver.streams[&stream].context;
-        driver.release(context, address)
-    })
-}
-
-impl Driver {
-    /// Allocation nodes of graphs are not modelled.
-    fn forbid_memory_in_capture(&mut self, stream: Handle) -> Outcome {
-        match self.streams[&stream].capture {
-            Some(id) => {
-                self.invalidate(id);
-                Err(Status::NOT_SUPPORTED)
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 #[unsafe(no_mangle)]
@@ -235,296 +156,68 @@ extern "C" fn cuPointerGetAttribute(data: HostTarget, attribute: u32, address: u
     })
 }
 
-// --- pools ---
+// --- managed memory ---
 
-/// The part of `CUmemPoolProps` that is read: the device is in the location.
+/// Advice and prefetches concern managed memory, of which there is none: any range is refused.
+fn managed_only(bytes: usize, device: i32) -> Status {
+    enter_context(|driver, _| {
+        // -1 is the host.
+        if device != -1 {
+            driver.device(device)?;
+        }
+        if bytes > 0 {
+            super::report::explain("the range is not managed memory, which the emulator lacks");
+        }
+        Err(Status::INVALID_VALUE)
+    })
+}
+
+/// `CUmemLocation`: 1 is a device, 2 the host.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct PoolProperties {
-    allocation_type: u32,
-    handle_types: u32,
-    location_type: u32,
-    location: i32,
+struct Location {
+    kind: u32,
+    id: i32,
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cuMemPoolCreate(out: Out<Handle>, properties: In<PoolProperties>) -> Status {
-    enter(|driver| {
-        let properties = properties.get()?;
-        if properties.allocation_type != 1 || properties.location_type != 1 {
-            return Err(Status::INVALID_VALUE);
-        }
-        if properties.handle_types != 0 {
-            return Err(Status::NOT_SUPPORTED);
-        }
-        let device = driver.device(properties.location)?;
-        let handle = driver.handle();
-        driver.pools.insert(
-            handle,
-            Pool {
-                device,
-                threshold: 0,
-                used_high: 0,
-                implicit: false,
-            },
-        );
-        out.set(handle)
-    })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemPoolDestroy(pool: Handle) -> Status {
-    enter(|driver| {
-        if driver
-            .pools
-            .get(&pool)
-            .ok_or(Status::INVALID_HANDLE)?
-            .implicit
-        {
-            return Err(Status::INVALID_VALUE);
-        }
-        driver.pools.remove(&pool);
-        for device in driver.devices.iter_mut().filter(|d| d.pool == pool) {
-            device.pool = device.default_pool;
-        }
-        Ok(())
-    })
-}
-
-/// Freed memory is never kept, so there is nothing to trim.
-#[unsafe(no_mangle)]
-extern "C" fn cuMemPoolTrimTo(pool: Handle, _keep: usize) -> Status {
-    enter(|driver| {
-        driver
-            .pools
-            .get(&pool)
-            .map(|_| ())
-            .ok_or(Status::INVALID_HANDLE)
-    })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemPoolGetAttribute(pool: Handle, attribute: u32, value: HostTarget) -> Status {
-    enter(|driver| {
-        let entry = driver.pools.get(&pool).ok_or(Status::INVALID_HANDLE)?;
-        match attribute {
-            1..=3 => value.write(&1u32.to_ne_bytes()),
-            4 => value.write(&entry.threshold.to_ne_bytes()),
-            5 | 7 => value.write(&driver.pool_used(pool).to_ne_bytes()),
-            6 | 8 => value.write(&entry.used_high.to_ne_bytes()),
-            _ => Err(Status::INVALID_VALUE),
-        }
-    })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemPoolSetAttribute(pool: Handle, attribute: u32, value: HostSource) -> Status {
-    enter(|driver| {
-        let used = driver.pool_used(pool);
-        let entry = driver.pools.get_mut(&pool).ok_or(Status::INVALID_HANDLE)?;
-        match attribute {
-            1..=3 => Ok(()),
-            4 => {
-                let bytes = value.read(8)?;
-                entry.threshold =
-                    u64::from_ne_bytes(bytes.try_into().map_err(|_| Status::INVALID_VALUE)?);
-                Ok(())
-            }
-            6 | 8 => {
-                entry.used_high = used;
-                Ok(())
-            }
-            _ => Err(Status::INVALID_VALUE),
-        }
-    })
-}
-
-// --- copies ---
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoD_v2(to: u64, from: HostSource, bytes: usize) -> Status {
-    submit_and_wait(Operation::ToDevice { to, from, bytes })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyHtoDAsync_v2(
-    to: u64,
-    from: HostSource,
-    bytes: usize,
-    stream: Handle,
-) -> Status {
-    submit(stream, Operation::ToDevice { to, from, bytes })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoH_v2(to: HostTarget, from: u64, bytes: usize) -> Status {
-    submit_and_wait(Operation::ToHost { to, from, bytes })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoHAsync_v2(
-    to: HostTarget,
-    from: u64,
-    bytes: usize,
-    stream: Handle,
-) -> Status {
-    submit(stream, Operation::ToHost { to, from, bytes })
-}
-
-/// Does not wait for the host, as copies within a device do not.
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> Status {
-    submit(
-        0,
-        Operation::Within {
-            to,
-            from,
-            bytes: bytes as u64,
-        },
-    )
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) -> Status {
-    submit(
-        stream,
-        Operation::Within {
-            to,
-            from,
-            bytes: bytes as u64,
-        },
-    )
-}
-
-/// Whether an address lies where device memory does.
-fn is_device_address(address: u64) -> bool {
-    (GLOBAL_BASE..GLOBAL_BASE + WINDOW).contains(&address)
-}
-
-/// The copy between two addresses of the unified space, each the device's or the host's.
-fn unified(to: u64, from: u64, bytes: usize) -> Operation {
-    match (is_device_address(to), is_device_address(from)) {
-        (true, true) => Operation::Within {
-            to,
-            from,
-            bytes: bytes as u64,
-        },
-        (true, false) => Operation::ToDevice {
-            to,
-            from: HostSource::from_address(from),
-            bytes,
-        },
-        (false, true) => Operation::ToHost {
-            to: HostTarget::from_address(to),
-            from,
-            bytes,
-        },
-        (false, false) => Operation::HostToHost {
-            to: HostTarget::from_address(to),
-            from: HostSource::from_address(from),
-            bytes,
-        },
+impl Location {
+    fn device(self) -> i32 {
+        if self.kind == 1 { self.id } else { -1 }
     }
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpy(to: u64, from: u64, bytes: usize) -> Status {
-    submit_and_wait(unified(to, from, bytes))
+extern "C" fn cuMemAdvise(_address: u64, bytes: usize, _advice: u32, device: i32) -> Status {
+    managed_only(bytes, device)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: Handle) -> Status {
-    submit(stream, unified(to, from, bytes))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemcpyPeerAsync(
-    to: u64,
-    to_context: Handle,
-    from: u64,
-    from_context: Handle,
+extern "C" fn cuMemAdvise_v2(
+    _address: u64,
     bytes: usize,
-    stream: Handle,
+    _advice: u32,
+    location: Location,
 ) -> Status {
-    let mut devices = (0, 0);
-    let status = enter(|driver| {
-        driver.usable(to_context)?;
-        driver.usable(from_context)?;
-        devices = (
-            driver.context(to_context)?.device,
-            driver.context(from_context)?.device,
-        );
-        Ok(())
-    });
-    if status != Status::SUCCESS {
-        return status;
-    }
-    submit(
-        stream,
-        Operation::Peer {
-            to,
-            to_device: devices.0,
-            from,
-            from_device: devices.1,
-            bytes,
-        },
-    )
+    managed_only(bytes, location.device())
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemcpyPeer(
-    to: u64,
-    to_context: Handle,
-    from: u64,
-    from_context: Handle,
+extern "C" fn cuMemPrefetchAsync(
+    _address: u64,
     bytes: usize,
+    device: i32,
+    _stream: Handle,
 ) -> Status {
-    cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, 0)
-}
-
-// --- fills ---
-
-/// Fills `count` elements; the address must be a multiple of the element's size.
-fn fill(address: u64, pattern: &[u8], count: usize, stream: Handle) -> Status {
-    if !address.is_multiple_of(pattern.len() as u64) {
-        return Status::INVALID_VALUE;
-    }
-    submit(
-        stream,
-        Operation::Fill {
-            address,
-            pattern: pattern.to_vec(),
-            count: count as u64,
-        },
-    )
+    managed_only(bytes, device)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8_v2(address: u64, value: u8, count: usize) -> Status {
-    fill(address, &[value], count, 0)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD16_v2(address: u64, value: u16, count: usize) -> Status {
-    fill(address, &value.to_ne_bytes(), count, 0)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD32_v2(address: u64, value: u32, count: usize) -> Status {
-    fill(address, &value.to_ne_bytes(), count, 0)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(address: u64, value: u8, count: usize, stream: Handle) -> Status {
-    fill(address, &[value], count, stream)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD16Async(address: u64, value: u16, count: usize, stream: Handle) -> Status {
-    fill(address, &value.to_ne_bytes(), count, stream)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD32Async(address: u64, value: u32, count: usize, stream: Handle) -> Status {
-    fill(address, &value.to_ne_bytes(), count, stream)
+extern "C" fn cuMemPrefetchAsync_v2(
+    _address: u64,
+    bytes: usize,
+    location: Location,
+    _flags: u32,
+    _stream: Handle,
+) -> Status {
+    managed_only(bytes, location.device())
 }

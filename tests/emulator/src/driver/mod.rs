@@ -7,7 +7,9 @@
 
 mod capture;
 mod contexts;
+mod copies;
 mod devices;
+mod entry_points;
 mod graphs;
 mod host;
 mod launches;
@@ -17,6 +19,7 @@ mod occupancy;
 mod operations;
 mod order;
 mod pointers;
+mod pools;
 mod report;
 mod settings;
 mod state;

@@ -8,9 +8,10 @@ use super::pointers::{HostSource, HostTarget, In, Out, Text};
 use super::state::{Driver, Function, Handle, LoadedModule, enter, enter_context};
 use super::status::{Outcome, Status};
 
-/// `CU_JIT_ERROR_LOG_BUFFER` and the size that goes with it.
-const ERROR_LOG: u32 = 5;
-const ERROR_LOG_BYTES: u32 = 6;
+/// `CU_JIT_INFO_LOG_BUFFER` and the size that goes with it, the same for errors, and `CU_JIT_LOG_VERBOSE`.
+const INFO_LOG: [u32; 2] = [3, 4];
+const ERROR_LOG: [u32; 2] = [5, 6];
+const LOG_VERBOSE: u32 = 12;
 
 impl Driver {
     /// Loads PTX text; on failure the reason comes with the status.
@@ -155,37 +156,86 @@ extern "C" fn cuModuleLoadData(out: Out<Handle>, image: HostSource) -> Status {
     load_data(&out, &image, false)
 }
 
-/// As `cuModuleLoadData`; the reason of a failure also goes into the error log, if the options name one.
+/// The options of `cuModuleLoadDataEx`: keys, and values that are addresses or numbers.
+struct JitOptions {
+    count: usize,
+    keys: In<u32>,
+    values: Out<u64>,
+}
+
+impl JitOptions {
+    /// Place and value of an option.
+    fn find(&self, wanted: u32) -> Outcome<Option<(usize, u64)>> {
+        for index in 0..self.count {
+            if self.keys.at(index)? == wanted {
+                return Ok(Some((index, self.values.at(index)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a log as far as its buffer has room, with a zero at its end, and how many bytes it has
+    /// into the option that gave the room. Returns whether there is a buffer.
+    fn log(&self, [buffer, room]: [u32; 2], text: &str) -> Outcome<bool> {
+        let (Some((_, address)), Some((index, room))) = (self.find(buffer)?, self.find(room)?)
+        else {
+            return Ok(false);
+        };
+        // The room is an unsigned int in a slot of pointer size.
+        let room = room as u32 as usize;
+        if room == 0 {
+            return Ok(false);
+        }
+        let mut bytes = text.as_bytes()[..text.len().min(room - 1)].to_vec();
+        let written = bytes.len() as u64;
+        bytes.push(0);
+        HostTarget::from_address(address).write(&bytes)?;
+        self.values.set_at(index, written)?;
+        Ok(true)
+    }
+}
+
+/// As `cuModuleLoadData`; the reason of a failure also goes into the error log, and what was loaded into the info log,
+/// if the options name them.
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleLoadDataEx(
     out: Out<Handle>,
     image: HostSource,
     count: u32,
     options: In<u32>,
-    values: In<u64>,
+    values: Out<u64>,
 ) -> Status {
     enter_context(|driver, context| {
-        let option = |wanted: u32| -> Outcome<Option<u64>> {
-            for index in 0..count as usize {
-                if options.at(index)? == wanted {
-                    return Ok(Some(values.at(index)?));
-                }
-            }
-            Ok(None)
+        let options = JitOptions {
+            count: count as usize,
+            keys: options,
+            values,
         };
-        let (log, room) = (
-            option(ERROR_LOG)?,
-            option(ERROR_LOG_BYTES)?.unwrap_or(0) as u32 as usize,
-        );
+        let verbose = options.find(LOG_VERBOSE)?.is_some_and(|(_, v)| v != 0);
         let (status, reason) = match driver.load_image(context, &image, false) {
-            Ok(module) => (out.set(module), String::new()),
-            Err((status, reason)) => (Err(status), reason),
+            Ok(module) => {
+                let loaded = &driver.modules[&module];
+                let kernels = loaded.module.kernels().filter(|_| verbose);
+                let info: Vec<String> = kernels
+                    .map(|k| {
+                        format!(
+                            "{}: {} registers assumed, {} bytes of shared memory, {} bytes of local memory",
+                            k.name(),
+                            k.assumed_registers(),
+                            k.static_shared(),
+                            k.local_bytes()
+                        )
+                    })
+                    .collect();
+                options.log(INFO_LOG, &info.join("\n"))?;
+                (out.set(module), String::new())
+            }
+            Err((status, reason)) => {
+                options.log(INFO_LOG, "")?;
+                (Err(status), reason)
+            }
         };
-        if let Some(log) = log.filter(|_| room > 0) {
-            let mut text = reason.as_bytes()[..reason.len().min(room - 1)].to_vec();
-            text.push(0);
-            HostTarget::from_address(log).write(&text)?;
-        } else if !reason.is_empty() {
+        if !options.log(ERROR_LOG, &reason)? && !reason.is_empty() {
             super::report::explain(&reason);
         }
         status
@@ -311,7 +361,7 @@ extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Hand
             1 => kernel.static_shared() as i32,
             2 => 0,
             3 => kernel.local_bytes() as i32,
-            4 => super::occupancy::registers(kernel) as i32,
+            4 => kernel.assumed_registers() as i32,
             5 | 6 => (device.compute_capability.0 * 10 + device.compute_capability.1) as i32,
             MAX_DYNAMIC_SHARED => function.max_dynamic_shared as i32,
             CARVEOUT => function.carveout,

@@ -1,36 +1,15 @@
-//! How many blocks fit on a multiprocessor, by threads, shared memory, registers and the limit on blocks.
+//! Occupancy queries.
 
 use super::launches::LaunchConfig;
 use super::pointers::{BlockToShared, In, Out, shared_for_block};
 use super::state::{Driver, Function, Handle, enter_context};
 use super::status::{Outcome, Status};
-use crate::KernelHandle;
-
-/// Registers per thread assumed for a kernel, since PTX is not yet allocated to registers: what it declares, but no
-/// more than 32, below which occupancy is rarely limited by them.
-pub(super) fn registers(kernel: &KernelHandle) -> u32 {
-    kernel.registers().clamp(16, 32)
-}
 
 impl Driver {
     /// Blocks of `threads` threads and `dynamic` bytes of dynamic shared memory that are resident on one multiprocessor.
     pub fn blocks_per_sm(&self, function: &Function, threads: u32, dynamic: u32) -> u32 {
         let device = &self.settings.device;
-        let warps = threads.div_ceil(32).max(1);
-        let shared = function.kernel.static_shared().saturating_add(dynamic);
-        // Shared memory is given out in units of 128 bytes, registers in units of 256 a warp.
-        let shared = shared
-            .saturating_add(self.reserved_shared())
-            .div_ceil(128)
-            .saturating_mul(128);
-        let by_shared = device.shared_per_sm.checked_div(shared).unwrap_or(u32::MAX);
-        let by_threads = device.max_threads_per_sm / (warps * 32);
-        let by_registers = device.registers_per_sm
-            / ((registers(&function.kernel) * 32).next_multiple_of(256) * warps);
-        by_shared
-            .min(by_threads)
-            .min(by_registers)
-            .min(device.max_blocks_per_sm)
+        device.blocks_per_sm(&function.kernel, threads, dynamic)
     }
 
     fn occupancy_function(&self, function: Handle) -> Outcome<&Function> {
@@ -169,7 +148,9 @@ extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
             .ok_or(Status::INVALID_VALUE)?;
         let share = driver.settings.device.shared_per_sm / wanted / 128 * 128;
         let room = share
-            .saturating_sub(driver.reserved_shared() + function.kernel.static_shared())
+            .saturating_sub(
+                driver.settings.device.reserved_shared() + function.kernel.static_shared(),
+            )
             .min(function.max_dynamic_shared);
         if driver.blocks_per_sm(function, threads, room) < wanted {
             return Err(Status::INVALID_VALUE);

@@ -42,11 +42,16 @@ impl<T: Copy> Out<T> {
 
     /// Reads the value that an in-out argument holds on entry.
     pub fn get(&self) -> Outcome<T> {
+        self.at(0)
+    }
+
+    /// Reads what element `index` of an in-out array holds on entry.
+    pub fn at(&self, index: usize) -> Outcome<T> {
         if self.is_null() {
             return Err(Status::INVALID_VALUE);
         }
-        // SAFETY: used only for arguments documented as read before they are written.
-        Ok(unsafe { self.0.read_unaligned() })
+        // SAFETY: used only for arguments documented as read before they are written, and long enough.
+        Ok(unsafe { self.0.add(index).read_unaligned() })
     }
 }
 

@@ -306,7 +306,8 @@ pub(crate) enum Op {
         access: Access,
         at: Address,
         f: Modify,
-        writes: bool,
+        /// An addition of f32, which takes subnormals as zero in global memory.
+        flushes: bool,
         d: Option<Slot>,
         b: Slot,
         c: Slot,
@@ -456,6 +457,8 @@ pub(crate) struct Code {
     pub local_bytes: u32,
     /// Static shared variables: offset, size, name.
     pub shared: Vec<(u32, u32, String)>,
+    /// Bytes of static shared variables, without the gaps between them.
+    pub static_shared: u32,
     /// Where dynamic shared memory begins.
     pub dynamic_shared: u32,
     /// Blocks can neither observe each other nor depend on their order.

@@ -3,7 +3,7 @@
 use super::block::{Flow, Worker};
 use super::matrix::multiply;
 use super::op::{Instr, LANES, Op, Shuffle, Slot, Vote};
-use super::warp::Group;
+use super::warp::{Group, Warp};
 use crate::check::{FaultKind, Trouble};
 
 /// The register that names the lanes; none where the whole warp is meant.
@@ -63,6 +63,18 @@ impl Worker<'_> {
         for lane in (0..LANES).filter(|l| arrived >> l & 1 != 0) {
             let ok = named[lane] & warp.alive & !arrived == 0;
             ready |= u32::from(ok) << lane;
+            let other = (0..LANES)
+                .find(|&o| (arrived & named[lane]) >> o & 1 != 0 && named[o] != named[lane]);
+            if let Some(other) = other {
+                return Err(Trouble::new(
+                    FaultKind::DivergentSync,
+                    format!(
+                        "the mask {:#010x} names lane {other}, which gives the mask {:#010x}",
+                        named[lane], named[other]
+                    ),
+                )
+                .lane(lane));
+            }
         }
         if barrier && ready != 0 {
             self.clocks.advance(w);
@@ -109,6 +121,9 @@ impl Worker<'_> {
                 let mut inside = 0;
                 for lane in each {
                     let (source, ok) = shuffle_source(*mode, lane as u32, b[lane], c[lane]);
+                    if named[lane] & lanes & 1 << source == 0 {
+                        return Err(absent(warp, lane, source));
+                    }
                     out[lane] = a[source as usize];
                     inside |= u32::from(ok) << lane;
                 }
@@ -196,6 +211,24 @@ impl Worker<'_> {
         }
         Ok(())
     }
+}
+
+/// A shuffle from a lane that does not take part: what it gives is undefined.
+#[cold]
+fn absent(warp: &Warp, lane: usize, source: u32) -> Box<Trouble> {
+    let named = warp.named[lane];
+    let why = if warp.started >> source & 1 == 0 {
+        "which the block does not have".to_string()
+    } else if warp.alive >> source & 1 == 0 {
+        "which has exited".to_string()
+    } else {
+        format!("which the mask {named:#010x} does not name")
+    };
+    Trouble::new(
+        FaultKind::DivergentSync,
+        format!("lane {lane} reads lane {source}, {why}"),
+    )
+    .lane(lane)
 }
 
 /// The lane a shuffle reads and whether it lies in range.

@@ -1,6 +1,8 @@
 //! Approximate functions, computed accurately and, on request, perturbed within their documented
 //! error (PTX ISA reference, floating-point instructions).
 
+use super::{BF16, F16, Format};
+
 /// Perturbs results by a fraction of the documented error that depends only on the seed and the
 /// operands, so that runs repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,25 +21,34 @@ impl Perturb {
     }
 }
 
-/// The accurate value of an approximate function and its documented error, relative and absolute.
-pub(crate) fn accurate(name: &str, x: f64) -> Option<(f64, f64, f64)> {
-    let ulp = |n: f64| n * 2f64.powi(-24);
+/// The accurate value of an approximate function.
+pub(crate) fn accurate(name: &str, x: f64) -> Option<f64> {
     Some(match name {
-        "ex2" => (x.exp2(), 2f64.powi(-22), 0.0),
-        "lg2" => {
-            // Absolute near one, relative elsewhere.
-            if x > 0.5 && x < 2.0 {
-                (x.log2(), 0.0, 2f64.powi(-22))
-            } else {
-                (x.log2(), 2f64.powi(-22), 0.0)
-            }
-        }
-        "rcp" => (1.0 / x, ulp(1.0), 0.0),
-        "sqrt" => (x.sqrt(), 2f64.powi(-23), 0.0),
-        "rsqrt" => (1.0 / x.sqrt(), 2f64.powf(-22.9), 0.0),
-        "sin" => (x.sin(), 0.0, 2f64.powf(-20.5)),
-        "cos" => (x.cos(), 0.0, 2f64.powf(-20.5)),
-        "tanh" => (x.tanh(), 2f64.powi(-11), 0.0),
+        "ex2" => x.exp2(),
+        "lg2" => x.log2(),
+        "rcp" => 1.0 / x,
+        "sqrt" => x.sqrt(),
+        "rsqrt" => 1.0 / x.sqrt(),
+        "sin" => x.sin(),
+        "cos" => x.cos(),
+        "tanh" => x.tanh(),
         _ => return None,
     })
+}
+
+/// The documented error of an approximate function at `x`: relative and absolute.
+pub(crate) fn documented_error(name: &str, x: f64, format: Format) -> (f64, f64) {
+    match (name, format) {
+        ("ex2", F16) => (2f64.powf(-9.9), 0.0),
+        ("ex2", BF16) => (2f64.powi(-7), 0.0),
+        ("tanh", F16) => (0.0, 2f64.powf(-10.987)),
+        ("tanh", BF16) => (0.0, 2f64.powi(-8)),
+        // Absolute near one, relative elsewhere.
+        ("lg2", _) if x > 0.5 && x < 2.0 => (0.0, 2f64.powi(-22)),
+        ("ex2" | "lg2", _) => (2f64.powi(-22), 0.0),
+        ("rcp" | "sqrt", _) => (2f64.powi(-23), 0.0),
+        ("rsqrt", _) => (2f64.powf(-22.9), 0.0),
+        ("sin" | "cos", _) => (0.0, 2f64.powf(-20.5)),
+        _ => (2f64.powi(-11), 0.0),
+    }
 }

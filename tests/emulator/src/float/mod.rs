@@ -3,8 +3,10 @@
 //! Operations are done in f64 with their error known, then rounded once to the target format.
 
 mod approx;
+mod exact;
 
-pub(crate) use approx::{Perturb, accurate};
+pub(crate) use approx::{Perturb, accurate, documented_error};
+pub(crate) use exact::Exact;
 
 /// Directions of rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,20 +218,27 @@ pub(crate) fn flush(v: f32) -> f32 {
     }
 }
 
-/// f64 results in a directed rounding, from the nearest result and the sign of its error.
-pub(crate) fn direct64(value: f64, error: f64, rounding: Rounding) -> f64 {
-    let finite_max = f64::MAX;
-    if value.is_nan() || error == 0.0 || error.is_nan() {
-        return value;
+/// a b + c in f64, rounded once in any direction.
+pub(crate) fn fused64(a: f64, b: f64, c: f64, rounding: Rounding) -> f64 {
+    let nearest = a.mul_add(b, c);
+    if rounding == Rounding::Nearest || !(a.is_finite() && b.is_finite() && c.is_finite()) {
+        return nearest;
     }
-    if value.is_infinite() {
-        return match rounding {
-            Rounding::Nearest | Rounding::Away => value,
-            Rounding::Zero => finite_max.copysign(value),
-            Rounding::Down if value > 0.0 => finite_max,
-            Rounding::Up if value < 0.0 => -finite_max,
-            _ => value,
-        };
+    let exact = Exact::fused(a, b, c);
+    if exact.sign() == 0.0 {
+        // The product of two values that are not zero is not zero, though the nearest f64 may be.
+        let zero = a == 0.0 || b == 0.0;
+        let product = if zero { a * b } else { 1.0 };
+        return zero_sign(0.0f64.copysign(nearest), product, c, rounding);
+    }
+    exact.round(rounding)
+}
+
+/// The neighbour of the nearest f64 that a directed rounding takes; `error` has the sign of the
+/// exact value less `value`.
+pub(crate) fn direct64(value: f64, error: f64, rounding: Rounding) -> f64 {
+    if value.is_nan() || error == 0.0 {
+        return value;
     }
     let down = match rounding {
         Rounding::Nearest | Rounding::Away => return value,
@@ -242,6 +251,38 @@ pub(crate) fn direct64(value: f64, error: f64, rounding: Rounding) -> f64 {
         (false, false) => value.next_up(),
         _ => value,
     }
+}
+
+/// a / b in f64, rounded once in any direction.
+pub(crate) fn quotient64(a: f64, b: f64, rounding: Rounding) -> f64 {
+    let nearest = a / b;
+    if rounding == Rounding::Nearest || !a.is_finite() || !b.is_finite() || a == 0.0 || b == 0.0 {
+        return nearest;
+    }
+    let positive = (a < 0.0) == (b < 0.0);
+    let error = if nearest.is_infinite() {
+        -nearest.signum()
+    } else {
+        Exact::fused(-nearest, b, a).sign() * b.signum()
+    };
+    // A quotient that vanished keeps its sign in each direction.
+    if nearest == 0.0 && error != 0.0 {
+        return match (rounding, positive) {
+            (Rounding::Up, true) => f64::from_bits(1),
+            (Rounding::Down, false) => -f64::from_bits(1),
+            _ => nearest,
+        };
+    }
+    direct64(nearest, error, rounding)
+}
+
+/// The square root in f64, rounded once in any direction.
+pub(crate) fn root64(a: f64, rounding: Rounding) -> f64 {
+    let nearest = a.sqrt();
+    if rounding == Rounding::Nearest || !nearest.is_finite() || nearest == 0.0 {
+        return nearest;
+    }
+    direct64(nearest, Exact::fused(-nearest, nearest, a).sign(), rounding)
 }
 
 #[cfg(test)]

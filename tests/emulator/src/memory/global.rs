@@ -80,7 +80,7 @@ pub struct AllocationInfo {
     pub variable: Option<String>,
 }
 
-/// One allocation: its words and, for each word, which bytes were written and who accessed it last.
+/// One allocation: its words and, for each word, which bytes were written and who accessed it.
 pub(crate) struct Allocation {
     pub base: u64,
     pub size: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Allocation {
     words: Box<[AtomicU32]>,
     written: Box<[AtomicU8]>,
     writer: Box<[AtomicU64]>,
-    reader: Box<[AtomicU64]>,
+    readers: Box<[[AtomicU64; 2]]>,
 }
 
 impl Allocation {
@@ -103,7 +103,7 @@ impl Allocation {
             words: bytemuck::allocation::try_zeroed_slice_box(words).ok()?,
             written: bytemuck::allocation::try_zeroed_slice_box(words).ok()?,
             writer: bytemuck::allocation::try_zeroed_slice_box(words).ok()?,
-            reader: bytemuck::allocation::try_zeroed_slice_box(words).ok()?,
+            readers: bytemuck::allocation::try_zeroed_slice_box(words).ok()?,
         })
     }
 
@@ -132,7 +132,7 @@ impl Allocation {
         bytes: u8,
         strong: bool,
     ) -> Option<super::Reach> {
-        actor.read(&self.writer[index], &self.reader[index], bytes, strong)
+        actor.read(&self.writer[index], &self.readers[index], bytes, strong)
     }
 
     #[inline(always)]
@@ -146,7 +146,7 @@ impl Allocation {
     ) -> Option<super::Reach> {
         actor.write(
             &self.writer[index],
-            &self.reader[index],
+            &self.readers[index],
             bytes,
             strong,
             same,

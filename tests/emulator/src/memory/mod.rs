@@ -3,11 +3,13 @@
 mod global;
 mod scratch;
 mod shadow;
+mod shared_shadow;
 
 pub use global::{AccessKind, AllocationInfo, MemoryError};
 pub(crate) use global::{GlobalMemory, Snapshot};
 pub(crate) use scratch::{Local, Shared};
-pub(crate) use shadow::{GlobalActor, Reach, SharedActor, launch_number};
+pub(crate) use shadow::{GlobalActor, Reach, launch_number};
+pub(crate) use shared_shadow::SharedActor;
 
 /// Where generic addresses of shared memory begin.
 pub(crate) const SHARED_WINDOW: u64 = 0x0100_0000_0000;

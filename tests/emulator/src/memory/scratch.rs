@@ -1,6 +1,6 @@
 //! Shared memory of a block, and the local memory of its threads.
 
-use super::shadow::{SharedActor, ThreadMark, shared_read, shared_write};
+use super::shared_shadow::{Readers, SharedActor, WriteMark, note_write, remember};
 use super::{bit_mask, byte_mask};
 use crate::check::{FaultKind, Trouble};
 
@@ -11,14 +11,39 @@ pub(crate) struct ScratchChecks {
     pub races: bool,
 }
 
-/// One word of shared memory and its shadow.
+/// One word of shared memory and its shadow, packed.
 #[derive(Clone, Copy, Default)]
 struct Cell {
+    writer: WriteMark,
     word: u32,
+    reader_clock: u32,
+    reader_lanes: u32,
+    reader_warp: u8,
+    reader_flags: u8,
     /// Low four bits: bytes that were written. High four: bytes that belong to a variable.
     state: u8,
-    writer: u64,
-    reader: u64,
+    /// There may be readers besides the last.
+    touched: bool,
+}
+
+impl Cell {
+    #[inline(always)]
+    fn readers(&self) -> Readers {
+        Readers {
+            clock: self.reader_clock,
+            lanes: self.reader_lanes,
+            warp: self.reader_warp,
+            flags: self.reader_flags,
+        }
+    }
+
+    #[inline(always)]
+    fn set_readers(&mut self, r: Readers) {
+        self.reader_clock = r.clock;
+        self.reader_lanes = r.lanes;
+        self.reader_warp = r.warp;
+        self.reader_flags = r.flags;
+    }
 }
 
 /// Shared memory of one block.
@@ -27,6 +52,10 @@ pub(crate) struct Shared {
     cells: Vec<Cell>,
     /// The cells as they are when a block starts.
     fresh: Vec<Cell>,
+    /// For each cell, the readers before the last that nothing ordered before it.
+    others: Vec<Vec<Readers>>,
+    /// Cells that may have such readers.
+    touched: Vec<u32>,
     /// Variables: start, size, name.
     variables: Vec<(u32, u32, String)>,
     pub checks: Option<ScratchChecks>,
@@ -54,6 +83,8 @@ impl Shared {
         Shared {
             cells: fresh.clone(),
             fresh,
+            others: vec![Vec::new(); if races { words } else { 0 }],
+            touched: Vec::new(),
             variables,
             checks: Some(ScratchChecks {
                 uninitialised,
@@ -65,6 +96,9 @@ impl Shared {
     /// Forgets everything the last block did.
     pub(crate) fn reset(&mut self) {
         self.cells.copy_from_slice(&self.fresh);
+        for index in self.touched.drain(..) {
+            self.others[index as usize].clear();
+        }
     }
 
     #[cold]
@@ -99,11 +133,7 @@ impl Shared {
 
     #[cold]
     fn race(offset: u64, other: u32, reading: bool, wrote: bool) -> Box<Trouble> {
-        let who = if other == u32::MAX {
-            "another thread".to_string()
-        } else {
-            format!("thread {other} of the block")
-        };
+        let who = format!("thread {other} of the block");
         let (here, there) = match (reading, wrote) {
             (true, _) => ("read", "write"),
             (false, true) => ("write", "write"),
@@ -125,7 +155,7 @@ impl Shared {
         .address(offset)
     }
 
-    /// Reads the word at `offset`, of which `bytes` (at most four) are meant.
+    /// Reads the word at `offset` for the lanes of the actor; `bytes` of it (at most four) are meant.
     #[inline]
     pub(crate) fn load(
         &mut self,
@@ -145,16 +175,28 @@ impl Shared {
         }
         if let Some(checks) = self.checks {
             let writer = cell.writer;
-            if ThreadMark(writer).is_pending() && writer as u8 & mask != 0 {
-                return Err(Self::not_waited(offset, ThreadMark(writer).thread()));
+            if writer.is_pending(mask) {
+                return Err(Self::not_waited(offset, writer.thread()));
             }
             if checks.uninitialised && state & mask != mask {
                 return Err(Self::unwritten(offset));
             }
             if checks.races {
-                let reader = &mut cell.reader;
-                if let Some(other) = shared_read(actor, writer, reader, mask, strong) {
-                    return Err(Self::race(offset, other, true, true));
+                let (last, mine) = (cell.readers(), Readers::new(actor, strong, mask));
+                if last.joins(&mine) {
+                    cell.reader_lanes |= mine.lanes;
+                } else {
+                    let others = &mut self.others[index];
+                    cell.set_readers(remember(actor, last, mine, others));
+                    if !cell.touched && !others.is_empty() {
+                        cell.touched = true;
+                        self.touched.push(index as u32);
+                    }
+                }
+                let lanes = writer.conflicts(actor, strong, mask);
+                if lanes != 0 {
+                    return Err(Self::race(offset, writer.thread(), true, true)
+                        .lane(lanes.trailing_zeros() as usize));
                 }
             }
         }
@@ -184,15 +226,20 @@ impl Shared {
         let old = cell.word;
         let new = (old & !bits) | (value & bits);
         if let Some(checks) = self.checks {
-            let writer = &mut cell.writer;
-            if ThreadMark(*writer).is_pending() && *writer as u8 & mask != 0 {
-                return Err(Self::not_waited(offset, ThreadMark(*writer).thread()));
+            if cell.writer.is_pending(mask) {
+                return Err(Self::not_waited(offset, cell.writer.thread()));
             }
             if checks.races {
                 let same = new == old && state & mask == mask;
-                let reader = cell.reader;
+                let readers = cell.readers();
+                let others = if cell.touched {
+                    &mut self.others[index]
+                } else {
+                    &mut Vec::new()
+                };
+                let writer = &mut cell.writer;
                 if let Some((other, wrote)) =
-                    shared_write(actor, writer, reader, mask, strong, same)
+                    note_write(actor, writer, readers, others, mask, strong, same)
                 {
                     return Err(Self::race(offset, other, false, wrote));
                 }
@@ -217,19 +264,24 @@ impl Shared {
             }
             if let Some(checks) = self.checks {
                 let cell = &mut self.cells[index];
-                let writer = &mut cell.writer;
-                if ThreadMark(*writer).is_pending() {
-                    return Err(Self::not_waited(at, ThreadMark(*writer).thread()));
+                if cell.writer.is_pending(0xf) {
+                    return Err(Self::not_waited(at, cell.writer.thread()));
                 }
                 if checks.races {
-                    let reader = cell.reader;
+                    let readers = cell.readers();
+                    let others = if cell.touched {
+                        &mut self.others[index]
+                    } else {
+                        &mut Vec::new()
+                    };
+                    let writer = &mut cell.writer;
                     if let Some((other, wrote)) =
-                        shared_write(actor, writer, reader, 0xf, false, false)
+                        note_write(actor, writer, readers, others, 0xf, false, false)
                     {
                         return Err(Self::race(at, other, false, wrote));
                     }
                 }
-                *writer = ThreadMark::new(actor, false, 0xf).pending().0;
+                cell.writer = WriteMark::new(actor, false, 0xf).pending();
             }
         }
         Ok(())
@@ -243,7 +295,7 @@ impl Shared {
             let cell = &mut self.cells[index];
             cell.word = word;
             cell.state |= 0xf;
-            cell.writer = ThreadMark::new(actor, false, 0xf).0;
+            cell.writer = WriteMark::new(actor, false, 0xf);
         }
     }
 }

@@ -88,7 +88,9 @@ impl<'a> Lexer<'a> {
                 tokens.push((Token::End, position));
                 return Ok(tokens);
             };
-            let token = if starts_word(b) {
+            // A modifier may begin with a digit, such as `.2d`.
+            let modifier = self.at > 0 && self.bytes[self.at - 1] == b'.';
+            let token = if starts_word(b) || modifier && b.is_ascii_digit() {
                 self.word()
             } else if b.is_ascii_digit() {
                 self.number(position)?

@@ -3,12 +3,18 @@
 //! Follows the PTX ISA reference, versions 6.3 to 9.x, as far as `nvcc` uses it. Names borrow
 //! from the text.
 
+mod body;
+mod cursor;
 mod lexer;
 mod parser;
+mod variables;
 
 use std::fmt;
 
 pub(crate) use parser::parse;
+
+/// Scopes and initialisers may nest `{ }` this deep; far beyond what compilers emit.
+const MAX_NESTING: usize = 256;
 
 /// A place in PTX text, both counted from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,8 +97,16 @@ impl Type {
         kind: Kind::Bits,
         bits: 32,
     };
+    pub(crate) const B64: Type = Type {
+        kind: Kind::Bits,
+        bits: 64,
+    };
     pub(crate) const U32: Type = Type {
         kind: Kind::Unsigned,
+        bits: 32,
+    };
+    pub(crate) const S32: Type = Type {
+        kind: Kind::Signed,
         bits: 32,
     };
     pub(crate) const F16: Type = Type {

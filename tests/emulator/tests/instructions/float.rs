@@ -376,3 +376,78 @@ fn approximations_are_accurate() {
         }
     }
 }
+
+/// Quotients, reciprocals and roots lie between their roundings down and up, which are the same value or
+/// neighbours; the products that tell are exact in f64.
+#[test]
+fn directed_quotients_and_roots() {
+    let mut sequence = crate::Sequence(21);
+    let mut draw = |i: u64| {
+        // Some quotients are subnormal, some beyond the largest value.
+        let exponent = match i % 4 {
+            0 => 1 + sequence.draw() % 40,
+            1 => 214 + sequence.draw() % 40,
+            _ => 100 + sequence.draw() % 50,
+        };
+        exponent << 23 | sequence.draw() & 0x7f_ffff
+    };
+    let operands: Vec<[u64; 3]> = (0..2000).map(|i| [draw(i), draw(i / 4), 0]).collect();
+    let results = |body: &str| {
+        ["rm", "rp", "rz"].map(|d| crate::run(&body.replace("DIR", d), &[32, 32], 32, &operands))
+    };
+    type Holds = fn(f64, f64, f64) -> std::cmp::Ordering;
+    // How the exact result compares with a value v.
+    let cases: [(&str, Holds); 3] = [
+        ("div.DIR.f32 %d, %a, %b;", |a, b, v| a.total_cmp(&(v * b))),
+        ("rcp.DIR.f32 %d, %a;", |a, _, v| 1f64.total_cmp(&(v * a))),
+        ("sqrt.DIR.f32 %d, %a;", |a, _, v| a.total_cmp(&(v * v))),
+    ];
+    for (body, compare) in cases {
+        let [low, high, cut] = results(body);
+        let mut exact = 0;
+        for (i, o) in operands.iter().enumerate() {
+            let (a, b) = (f64::from(f(o[0])), f64::from(f(o[1])));
+            let (l, h) = (f(low[i]), f(high[i]));
+            assert_eq!(cut[i], low[i], "{body} {o:x?}");
+            let side = |v: f32| compare(a, b, f64::from(v));
+            assert!(side(l).is_ge(), "{body} {o:x?}: {l:e}");
+            assert!(h.is_infinite() || side(h).is_le(), "{body} {o:x?}: {h:e}");
+            assert!(h == l || h == l.next_up(), "{body} {o:x?}: {l:e} {h:e}");
+            assert_eq!(h == l, side(l).is_eq(), "{body} {o:x?}");
+            exact += u32::from(h == l);
+        }
+        assert!(exact < 200, "{body}: {exact} results were exact");
+    }
+}
+
+/// Sums of a product of integers and a third, exact in i128, rounded to 24 places.
+#[test]
+fn directed_fused_products() {
+    let pool: Vec<u64> = [
+        0i32, 1, -1, 3, 0xff_ffff, -0xff_ffff, 0x12_3457, -0x7f_0001, 0x80_0001,
+    ]
+    .iter()
+    .map(|&v| u64::from((v as f32).to_bits()))
+    .collect();
+    for direction in ["rz", "rm", "rp"] {
+        let body = format!("fma.{direction}.f32 %d, %a, %b, %c;");
+        let operands: Vec<[u64; 3]> = (0..pool.len().pow(3))
+            .map(|i| [i, i / pool.len(), i / pool.len().pow(2)].map(|k| pool[k % pool.len()]))
+            .collect();
+        let found = crate::run(&body, &[32, 32, 32], 32, &operands);
+        for (o, found) in operands.iter().zip(found) {
+            let [a, b, c] = o.map(|v| f(v) as i128);
+            let exact = a * b + c;
+            let drop = (128 - exact.unsigned_abs().leading_zeros()).saturating_sub(24);
+            let cut = exact.unsigned_abs() >> drop << drop;
+            let away = match direction {
+                "rz" => false,
+                "rm" => exact < 0,
+                _ => exact > 0,
+            };
+            let up = u128::from(away && cut != exact.unsigned_abs()) << drop;
+            let wanted = (cut + up) as f32 * if exact < 0 { -1.0 } else { 1.0 };
+            assert_eq!(f(found), wanted, "{body} {a} {b} {c}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ fn brain_out(v: half::bf16) -> u64 {
 }
 
 /// The nearest f16 to an exact multiple of 2^-48, by search over all of them.
-fn nearest_half(exact: i128) -> u64 {
+pub fn nearest_half(exact: i128) -> u64 {
     let scaled = |bits: u16| -> i128 {
         let v = half::f16::from_bits(bits).to_f64() * 2f64.powi(48);
         v as i128

@@ -38,6 +38,56 @@ fn errors_name_the_instruction_and_the_line() {
             "modifier '.zz' is not supported",
         ),
         ("bra NOWHERE;", "label 'NOWHERE' is not defined"),
+        (
+            "vadd4.u32.u32.u32 %r0, %r1, %r2, %r3;",
+            "'vadd4.u32.u32.u32' is not supported",
+        ),
+        ("sub.u16x2 %r0, %r1, %r2;", "'sub.u16x2' is not supported"),
+        (
+            "add.sat.u32 %r0, %r1, %r2;",
+            "'add.sat.u32': these modifiers",
+        ),
+        (
+            "mul.approx.f32 %r0, %r1, %r2;",
+            "'mul.approx.f32': these modifiers",
+        ),
+        (
+            "add.NaN.f32 %r0, %r1, %r2;",
+            "'add.NaN.f32': these modifiers",
+        ),
+        ("shl.hi.b32 %r0, %r1, %r2;", "'shl.hi.b32': these modifiers"),
+        ("dp2a.u32.u32 %r0, %r1, %r2, %r3;", "dp2a needs .lo or .hi"),
+        (
+            "red.shared.min.f32 [%r0], %r1;",
+            "operation and type do not go together",
+        ),
+        ("red.shared.add.f16x2 [%r0], %r1;", "need .noftz"),
+        (
+            "mma.sync.aligned.m16n8k8.col.row.f32.bf16.bf16.f32 {%r0}, {%r1}, {%r2}, {%r3};",
+            "must be .row and .col",
+        ),
+        (
+            "mma.sync.aligned.m16n8k16.row.col.f16.bf16.bf16.f16 {%r0}, {%r1}, {%r2}, {%r3};",
+            "types are not supported",
+        ),
+        (
+            "mbarrier.init.shared.b64 [%r0], 1;",
+            "'mbarrier.init.shared.b64' is not supported",
+        ),
+        (
+            "redux.sync.min.b32 %r0, %r1, -1;",
+            "operation and type do not go together",
+        ),
+        (
+            "redux.sync.and.u32 %r0, %r1, -1;",
+            "operation and type do not go together",
+        ),
+        (
+            "prefetch.global.L9 [%r0];",
+            "modifier '.L9' is not supported",
+        ),
+        ("cvt.pack.u8.s32 %r0, %r1, %r2;", "only .sat of .s32"),
+        ("tex.2d.v4.f32.f32 {%r0}, [%r1];", "is not supported"),
     ] {
         let found = message(body);
         assert!(

@@ -223,6 +223,67 @@ extern "C" __global__ void plain_flag_corrected(int* flag, int* data, int* y) {
     }
 }
 
+// Blocks 0 and 1 read; block 2 writes once block 1 has told that it is done, and knows nothing of block 0.
+extern "C" __global__ void absent_reader(int* x, int* done, int* y) {
+    if (threadIdx.x != 0) return;
+    if (blockIdx.x < 2) {
+        y[blockIdx.x] = *x;  // FAULT absent_reader
+        __threadfence();
+        if (blockIdx.x == 1) atomicAdd(done, 2);
+    } else {
+        while (atomicAdd(done, 0) < 2) {}
+        __threadfence();
+        *x = 7;  // FAULT absent_reader
+    }
+}
+
+extern "C" __global__ void absent_reader_corrected(int* x, int* done, int* y) {
+    if (threadIdx.x != 0) return;
+    if (blockIdx.x < 2) {
+        y[blockIdx.x] = *x;
+        __threadfence();
+        atomicAdd(done, 1);
+    } else {
+        while (atomicAdd(done, 0) < 2) {}
+        __threadfence();
+        *x = 7;
+    }
+}
+
+// Neighbouring blocks share a word but no byte of it: silent as it stands.
+extern "C" __global__ void bytes_of_a_word_corrected(unsigned char* x) {
+    if (threadIdx.x == 0) x[blockIdx.x] = x[blockIdx.x] + 1;
+}
+
+// A lock in shared memory that forgets its fences orders nothing.
+extern "C" __global__ void shared_lock(int* y) {
+    __shared__ int lock, count;
+    if (threadIdx.x == 0) lock = count = 0;
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        while (atomicCAS(&lock, 0, 1) != 0) {}
+        count = count + 1;  // FAULT shared_lock
+        atomicExch(&lock, 0);
+    }
+    __syncthreads();
+    y[threadIdx.x] = count;
+}
+
+extern "C" __global__ void shared_lock_corrected(int* y) {
+    __shared__ int lock, count;
+    if (threadIdx.x == 0) lock = count = 0;
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        while (atomicCAS(&lock, 0, 1) != 0) {}
+        __threadfence_block();
+        count = count + 1;
+        __threadfence_block();
+        atomicExch(&lock, 0);
+    }
+    __syncthreads();
+    y[threadIdx.x] = count;
+}
+
 // Two launches of this are a race unless something orders them.
 extern "C" __global__ void increment(int* x) {
     x[blockIdx.x * blockDim.x + threadIdx.x] += 1;  // FAULT increment
@@ -275,6 +336,69 @@ extern "C" __global__ void unnamed_lanes(int* y) {
 extern "C" __global__ void unnamed_lanes_corrected(int* y) {
     int v;
     asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, 0xffffffff;" : "=r"(v) : "r"(threadIdx.x));
+    y[threadIdx.x] = v;
+}
+
+// Lanes 16 to 23 read lanes that have exited. The mask may name those; nobody waits for them.
+extern "C" __global__ void exited_lanes(int* y) {
+    int v;
+    if (threadIdx.x >= 24) return;
+    asm volatile("shfl.sync.down.b32 %0, %1, 8, 31, 0xffffffff;" : "=r"(v) : "r"(threadIdx.x));  // FAULT exited_lanes
+    y[threadIdx.x] = v;
+}
+
+extern "C" __global__ void exited_lanes_corrected(int* y) {
+    int v;
+    if (threadIdx.x >= 24) return;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(v) : "r"(threadIdx.x), "r"((threadIdx.x + 8) % 24));
+    y[threadIdx.x] = v;
+}
+
+// Even lanes read odd ones, which take no part.
+extern "C" __global__ void absent_lanes(int* y) {
+    int v = 0;
+    if (threadIdx.x % 2 == 0)
+        asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, 0x55555555;" : "=r"(v) : "r"(threadIdx.x));  // FAULT absent_lanes
+    y[threadIdx.x] = v;
+}
+
+extern "C" __global__ void absent_lanes_corrected(int* y) {
+    int v = 0;
+    if (threadIdx.x % 2 == 0) asm volatile("shfl.sync.bfly.b32 %0, %1, 2, 31, 0x55555555;" : "=r"(v) : "r"(threadIdx.x));
+    y[threadIdx.x] = v;
+}
+
+// The last warp of a block is not full: a sum over all its lanes reads some that the block does not have.
+extern "C" __global__ void short_warp(int* y) {
+    int v = threadIdx.x, other;
+    for (int step = 16; step > 0; step /= 2) {
+        asm volatile("shfl.sync.down.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(other) : "r"(v), "r"(step));  // FAULT short_warp
+        v += other;
+    }
+    y[threadIdx.x] = v;
+}
+
+extern "C" __global__ void short_warp_corrected(int* y) {
+    int v = threadIdx.x, other;
+    for (int step = 4; step > 0; step /= 2) {
+        asm volatile("shfl.sync.down.b32 %0, %1, %2, 0x181f, 0xffffffff;" : "=r"(other) : "r"(v), "r"(step));
+        v += other;
+    }
+    y[threadIdx.x] = v;
+}
+
+// The two halves of a warp meet at one shuffle with different ideas of who takes part.
+extern "C" __global__ void different_masks(int* y) {
+    int v;
+    unsigned mask = threadIdx.x < 16 ? 0xffffffff : 0xffff0000;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, %2;" : "=r"(v) : "r"(threadIdx.x), "r"(mask));  // FAULT different_masks
+    y[threadIdx.x] = v;
+}
+
+extern "C" __global__ void different_masks_corrected(int* y) {
+    int v;
+    unsigned mask = threadIdx.x < 16 ? 0x0000ffff : 0xffff0000;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, 1, 31, %2;" : "=r"(v) : "r"(threadIdx.x), "r"(mask));
     y[threadIdx.x] = v;
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod device;
 mod divergence;
 mod grid_barrier;
+mod occupancy;
 mod order;
 mod philox;
 mod product;
