@@ -48,17 +48,20 @@ impl CpuEngine {
         };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(available);
-        Ok(Self::with_isa(weights, isa, threads, options.precision))
+        Self::with_isa(weights, isa, threads, options.precision)
     }
 
     /// An engine for an instruction set that this machine must have.
+    ///
+    /// # Errors
+    /// If the CPU does not compute in the precision.
     pub(super) fn with_isa(
         weights: &Weights,
         isa: Isa,
         threads: usize,
         precision: Precision,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
             hyper: weights.hyper.clone(),
             team: Team::new(threads),
             isa,
@@ -67,7 +70,7 @@ impl CpuEngine {
                 Precision::Bf16 => Model::Bf16(PackedModel::new(weights, isa)),
                 found @ Precision::F16 => return Err(EngineError::Precision { found }),
             },
-        }
+        })
     }
 
     pub fn describe(&self) -> String {

@@ -168,7 +168,8 @@ fn a_whole_model_runs_on_the_instructions() {
         image_size: None,
     };
     let weights = Weights::random(&hyper, 7).unwrap();
-    let engine = |isa, threads| CpuEngine::with_isa(&weights, isa, threads, Precision::Bf16);
+    let engine =
+        |isa, threads| CpuEngine::with_isa(&weights, isa, threads, Precision::Bf16).unwrap();
     let images = |engine: &CpuEngine, first: u64, count: u64| {
         let item = |index| Item {
             index,
