@@ -11,13 +11,12 @@ use fastpix::cuda::cost::{Cost, LaunchCost};
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request};
 
-const SIZE: (usize, usize) = (4, 8);
+const SIZE: (usize, usize) = (4, 4);
 
-/// Wide enough for the tiles of every kernel to be full.
-fn hyper() -> Hyperparameters {
+fn hyper(nr_filters: usize) -> Hyperparameters {
     Hyperparameters {
         nr_resnet: 1,
-        nr_filters: 64,
+        nr_filters,
         nr_mix: 2,
         channels: 3,
         classes: None,
@@ -26,13 +25,17 @@ fn hyper() -> Hyperparameters {
 }
 
 /// The counters of all kernels of cached generation, by name.
-fn counted(precision: Precision, batch: usize) -> BTreeMap<String, serde_json::Value> {
+fn counted(
+    hyper: &Hyperparameters,
+    precision: Precision,
+    batch: usize,
+) -> BTreeMap<String, serde_json::Value> {
     let options = EngineOptions {
         device: DeviceChoice::Cuda(vec![0]),
         precision,
         ..EngineOptions::default()
     };
-    let engine = Engine::new(&Weights::random(&hyper(), 3).unwrap(), &options).unwrap();
+    let engine = Engine::new(&Weights::random(hyper, 3).unwrap(), &options).unwrap();
     let request = Request {
         size: SIZE,
         items: (0..batch as u64)
@@ -89,10 +92,11 @@ fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
 #[test]
 fn launches_and_blocks_are_those_that_the_plan_foretells() {
     on_the_emulator(|| {
+        let hyper = hyper(20);
         for precision in [Precision::F32, Precision::F16] {
-            for batch in [1, 3, 16] {
-                let cost = Cost::new(&hyper(), precision, SIZE, batch);
-                let found = counted(precision, batch);
+            for batch in [1, 3, 17] {
+                let cost = Cost::new(&hyper, precision, SIZE, batch);
+                let found = counted(&hyper, precision, batch);
                 for (what, of) in [
                     ("launches", (|_| 1) as fn(&LaunchCost) -> u64),
                     ("blocks", |launch| launch.blocks),
@@ -107,25 +111,19 @@ fn launches_and_blocks_are_those_that_the_plan_foretells() {
     });
 }
 
-#[test]
-fn bytes_read_are_little_more_than_operands_and_weights() {
-    on_the_emulator(|| {
-        for precision in [Precision::F32, Precision::F16] {
-            let cost = Cost::new(&hyper(), precision, SIZE, 16);
-            let found = sum(&counted(precision, 16), "pixel_", "global_load_bytes") as f64;
-            let [_, pixel, _] = expected(&cost, |launch| launch.blocks * launch.block_bytes);
-            // Positions, starts of the sums and residuals beside.
-            let ratio = found / pixel as f64;
-            assert!((1.0..1.25).contains(&ratio), "{precision} {ratio}");
-        }
-    });
-}
+/// Wide enough for products to outweigh what each launch reads besides.
+const WIDE: [(Precision, usize); 3] = [
+    (Precision::F32, 64),
+    (Precision::F16, 160),
+    (Precision::Bf16, 160),
+];
 
 #[test]
-fn sectors_are_near_the_fewest_and_inner_loops_have_no_bank_conflicts() {
+fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
     on_the_emulator(|| {
-        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-            let found = counted(precision, 16);
+        for (precision, nr_filters) in WIDE {
+            let hyper = hyper(nr_filters);
+            let found = counted(&hyper, precision, 16);
             for kernel in ["row_", "pixel_"] {
                 let [moved, fewest] = ["global_sectors", "global_sectors_ideal"]
                     .map(|what| sum(&found, kernel, what) as f64);
@@ -135,10 +133,22 @@ fn sectors_are_near_the_fewest_and_inner_loops_have_no_bank_conflicts() {
                     "{precision} {kernel} {moved} {fewest}"
                 );
             }
-            let [conflicts, requests] =
-                ["shared_conflicts", "shared_requests"].map(|what| sum(&found, "row_", what));
-            println!("{precision} row: {conflicts} conflicts of {requests}");
-            assert_eq!(conflicts, 0, "{precision} of {requests}");
+            for kernel in ["row_", "pixel_"] {
+                let conflicts = sum(&found, kernel, "shared_conflicts");
+                let requests = sum(&found, kernel, "shared_requests");
+                println!("{precision} {kernel}: {conflicts} conflicts of {requests}");
+                // The pixel kernel of f32 adds its warps' sums with some, after its inner loop.
+                if (precision, kernel) != (Precision::F32, "pixel_") {
+                    assert_eq!(conflicts, 0, "{precision} {kernel} of {requests}");
+                }
+            }
+            // Positions, starts of the sums and residuals besides.
+            let cost = Cost::new(&hyper, precision, SIZE, 16);
+            let read = sum(&found, "pixel_", "global_load_bytes") as f64;
+            let [_, pixel, _] = expected(&cost, |launch| launch.blocks * launch.block_bytes);
+            let ratio = read / pixel as f64;
+            println!("{precision}: {ratio:.3} of the bytes of operands and weights");
+            assert!((1.0..1.25).contains(&ratio), "{precision} {ratio}");
         }
     });
 }
