@@ -1,99 +1,246 @@
-//! Counts what the CUDA backend launches and reads for the published CIFAR model, from the plan, and
-//! what `ptxas` makes of the kernels: `cargo run --example gpu_cost > docs/gpu-cost.md`.
+//! Counts what the CUDA backend launches, reads and computes for the published CIFAR model, and predicts
+//! from it how long a batch should take: `cargo run --release --example gpu_cost > docs/gpu-cost.md`.
 //!
-//! `ptxas` is taken from beside `NVCC`, or from `PATH`.
+//! Launches and bytes come from the plan (`fastpix::cuda::cost`); sectors and bank conflicts from the
+//! emulated driver, which executes the kernels; registers and spills from `ptxas`, which is taken
+//! from beside `NVCC`, or from `PATH`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fastpix::cuda::MODULES;
-use fastpix::model::{Epilogue, Form, Hyperparameters, Layers, Plan, Step, Term};
+use fastpix::cuda::cost::{Cost, Gpu, LaunchCost};
+use fastpix::model::{Hyperparameters, Weights};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request};
 
 const SIDE: usize = 32;
 const BATCH: usize = 16;
-const ARCHITECTURES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
+/// What is executed: all kinds of rows and pixels of the published layers.
+const EXECUTED: (usize, usize) = (4, 4);
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
 
 fn main() -> Result<()> {
-    let hyper = Hyperparameters {
-        nr_resnet: 5,
-        nr_filters: 160,
-        nr_mix: 10,
-        channels: 3,
-        classes: None,
-        image_size: Some((SIDE, SIDE)),
-    };
-    let plan = Plan::new(&hyper, &Layers::new(&hyper));
+    let hyper = Hyperparameters::published_cifar();
     println!("# What the CUDA backend costs\n");
     println!(
-        "Counted, not timed, by `cargo run --example gpu_cost`. Model: the published CIFAR one (5 \
-         blocks per level, 160 filters, 10 mixtures), {SIDE} x {SIDE}, batch {BATCH}, f32.\n"
+        "Counted and predicted, not timed: nothing here was measured on a GPU. Made by `cargo run \
+         --release --example gpu_cost > docs/gpu-cost.md`. Model: the published CIFAR one (5 blocks \
+         per level, 160 filters, 10 mixtures), {SIDE} x {SIDE}, batch {BATCH} unless stated. bf16 \
+         costs what f16 does.\n"
     );
-    launches(&plan);
-    weights(&plan);
-    kernels()
+    let cost = |precision, batch| Cost::new(&hyper, precision, (SIDE, SIDE), batch);
+    launches(&cost(Precision::F32, BATCH));
+    bytes(&PRECISIONS.map(|precision| (precision, cost(precision, BATCH))));
+    accesses(&hyper)?;
+    kernels()?;
+    predictions(cost);
+    Ok(())
 }
 
-fn launches(plan: &Plan) {
-    let rows: Vec<usize> = (0..SIDE).map(|row| plan.row_phase(row).len()).collect();
-    let pixels = (0..SIDE * SIDE).map(|at| plan.pixel_phase(at / SIDE, at % SIDE).len());
-    let total: usize = pixels.sum();
+fn launches(cost: &Cost) {
     println!("## Launches\n\n| what | launches |\n|---|---|");
-    for (levels, column) in [(1, 1), (2, 2), (3, 0)] {
-        let count = plan.pixel_phase(0, column).len();
+    for (levels, launches) in cost.pixel_phase.iter().enumerate() {
+        let (levels, count) = (levels + 1, launches.len());
         println!("| a pixel at which {levels} level(s) are active | {count} |");
     }
-    let average = total as f64 / (SIDE * SIDE) as f64;
-    println!("| a pixel, on average | {average:.2} |");
+    println!(
+        "| a pixel, on average (asked: at most 32) | {:.2} |",
+        cost.launches_per_pixel()
+    );
     for row in [0, 1, 2] {
-        println!("| the row phase of row {row} of every 4 | {} |", rows[row]);
+        let count = cost.row_phase[row].len();
+        println!("| the row phase of row {row} of every 4 | {count} |");
     }
+    println!("| a batch, as kernels | {} |", cost.launches());
+    println!("| a batch, as graphs | {SIDE} |\n");
+}
+
+/// The average over the pixels of an image, and over its rows.
+fn averages(cost: &Cost, of: fn(&LaunchCost) -> u64) -> (f64, f64) {
+    let sum = |launches: &[LaunchCost]| launches.iter().map(of).sum::<u64>() as f64;
+    // Of 16 pixels one has all levels active and three have two.
+    let pixel = cost.pixel_phase.iter().map(|launches| sum(launches));
+    let pixel = pixel.zip([12.0, 3.0, 1.0]).map(|(sum, of)| sum * of / 16.0);
+    let row = cost.row_phase.iter().map(|launches| sum(launches) / 4.0);
+    (pixel.sum(), row.sum())
+}
+
+fn bytes(costs: &[(Precision, Cost)]) {
+    println!("## Bytes and operations\n");
     println!(
-        "| a batch, as kernels | {} |\n| a batch, as graphs | {SIDE} |\n",
-        total + rows.iter().sum::<usize>()
+        "On average. Repeated reads by several blocks count each time; they end in the L2. \
+         Operations are two per multiply-add, filling included.\n"
+    );
+    println!("| what | f32 | f16 |\n|---|---|---|");
+    let line = |what: &str, of: &dyn Fn(&Cost) -> String| {
+        let cells: Vec<String> = costs.iter().map(|(_, cost)| of(cost)).collect();
+        println!("| {what} | {} |", cells.join(" | "));
+    };
+    let mega = |value: f64| format!("{:.3} M", value / 1e6);
+    line("a pixel: weight bytes read", &|cost| {
+        mega(cost.weight_bytes_per_pixel().0)
+    });
+    line("a pixel: the fewest possible", &|cost| {
+        mega(cost.weight_bytes_per_pixel().1)
+    });
+    line("a pixel: ratio (asked: at most 1.05)", &|cost| {
+        let (read, fewest) = cost.weight_bytes_per_pixel();
+        format!("{:.4}", read / fewest)
+    });
+    let operands = |launch: &LaunchCost| (launch.blocks * launch.block_bytes) - launch.weight_bytes;
+    let operations = |launch: &LaunchCost| launch.blocks * launch.block_operations;
+    line("a pixel: operand bytes read", &|cost| {
+        mega(averages(cost, operands).0)
+    });
+    line("a pixel: operations", &|cost| {
+        mega(averages(cost, operations).0)
+    });
+    line("a row phase: weight bytes read", &|cost| {
+        mega(averages(cost, |launch| launch.weight_bytes).1)
+    });
+    line("a row phase: the fewest possible", &|cost| {
+        mega(averages(cost, |launch| launch.fewest_weight_bytes).1)
+    });
+    line("a row phase: operand bytes read", &|cost| {
+        mega(averages(cost, operands).1)
+    });
+    line("a row phase: operations", &|cost| {
+        mega(averages(cost, operations).1)
+    });
+    println!(
+        "\nEvery image's block reads the output nin: that, not the products, is what the ratio is \
+         above 1 for. In f16 the 4 channels of the image are filled up to 32 besides.\n"
     );
 }
 
-/// Bytes of weights of some terms: as read, filling included, and the fewest possible.
-fn bytes(plan: &Plan, step: &Step, terms: &[Term]) -> (usize, usize) {
-    let halves = if matches!(step.epilogue, Epilogue::Gate { .. }) {
-        2
-    } else {
-        1
-    };
-    let sums = step.channels().next_multiple_of(4) * halves;
-    let depth = |term: &Term| {
-        let channels = plan.activations[term.source].channels.next_multiple_of(4);
-        if term.form == Form::ConcatElu {
-            2 * channels
-        } else {
-            channels
+/// Executes the kernels on the emulated driver.
+fn accesses(hyper: &Hyperparameters) -> Result<()> {
+    let emulator = cuda_emulator::install()?;
+    emulator.configure("CHECKS", "none")?;
+    let weights = Weights::random(hyper, 1)?;
+    let (height, width) = EXECUTED;
+    println!("## Memory accesses of the kernels, executed\n");
+    println!(
+        "Counted by the emulated driver over all pixels of {BATCH} images of {height} x {width}, \
+         random weights. Sectors are of 32 bytes, against the fewest that hold the bytes that a \
+         warp asked for (asked: at most 1.1). Conflicts are passes over the banks of shared memory \
+         beyond those that the width of the access needs.\n"
+    );
+    println!(
+        "| kernel | precision | launches | sectors / ideal | conflicts / accesses | warp \
+         instructions a launch |\n|---|---|---|---|---|---|"
+    );
+    for precision in PRECISIONS {
+        let options = EngineOptions {
+            device: DeviceChoice::Cuda(vec![0]),
+            precision,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(&weights, &options)?;
+        let items = (0..BATCH as u64).map(|index| Item {
+            index,
+            ..Item::default()
+        });
+        let request = Request {
+            size: EXECUTED,
+            items: items.collect(),
+            seed: 0,
+            temperature: 1.0,
+            continuous: false,
+            path: Path::Cached,
+        };
+        emulator.reset_counters()?;
+        engine.generate(&request, &Control::default())?;
+        let counters: serde_json::Value = serde_json::from_str(&emulator.counters()?)?;
+        let kernels: BTreeMap<String, serde_json::Value> =
+            serde_json::from_value(counters["devices"][0]["kernels"].clone())?;
+        for (name, kernel) in &kernels {
+            let of = |what: &str| {
+                let number = kernel[what].as_u64();
+                number.with_context(|| format!("no {what} of {name} among the counters"))
+            };
+            let (sectors, ideal) = (of("global_sectors")?, of("global_sectors_ideal")?);
+            println!(
+                "| `{name}` | {precision} | {} | {:.3} | {} / {} | {} |",
+                of("launches")?,
+                sectors as f64 / ideal.max(1) as f64,
+                of("shared_conflicts")?,
+                of("shared_requests")?,
+                of("warp_instructions")? / of("launches")?.max(1)
+            );
         }
-    };
-    let read: usize = terms.iter().map(|term| 4 * depth(term) * sums).sum();
-    let fewest: usize = terms.iter().map(|term| 4 * term.k * step.sums).sum();
-    // Every image's block of the output nin reads its weights.
-    let readers = if step.to.is_none() { BATCH } else { 1 };
-    (read * readers, fewest)
+        let faults = emulator.faults()?;
+        ensure!(faults == "[]", "the emulator found faults: {faults}");
+    }
+    println!(
+        "\nThe loops over k of the row kernels have no conflicts. The pixel kernels keep their \
+         operands in registers; theirs come once a launch, when the sums of the warps are \
+         exchanged.\n"
+    );
+    Ok(())
 }
 
-fn weights(plan: &Plan) {
-    let (mut read, mut fewest) = (0, 0);
-    for at in 0..SIDE * SIDE {
-        for &id in plan.pixel_phase(at / SIDE, at % SIDE) {
-            let step = &plan.steps[id];
-            let (r, f) = bytes(plan, step, step.pixel_terms());
-            (read, fewest) = (read + r, fewest + f);
+/// What a multiprocessor of an architecture holds (CUDA C++ Programming Guide, table of technical
+/// specifications per compute capability).
+struct Architecture {
+    number: u32,
+    warps: u32,
+    blocks: u32,
+    shared: u32,
+}
+
+const ARCHITECTURES: [Architecture; 7] = {
+    const fn of(number: u32, warps: u32, blocks: u32, shared_kib: u32) -> Architecture {
+        Architecture {
+            number,
+            warps,
+            blocks,
+            shared: shared_kib * 1024,
         }
     }
-    let pixels = (SIDE * SIDE) as f64;
-    println!("## Weights read in the pixel phase\n\n| what | bytes |\n|---|---|");
-    println!(
-        "| read per pixel, on average | {:.0} |",
-        read as f64 / pixels
-    );
-    println!("| the fewest possible | {:.0} |", fewest as f64 / pixels);
-    println!("| ratio | {:.3} |\n", read as f64 / fewest as f64);
+    [
+        of(75, 32, 16, 64),
+        of(80, 64, 32, 164),
+        of(86, 48, 16, 100),
+        of(89, 48, 24, 100),
+        of(90, 64, 32, 228),
+        of(100, 64, 32, 228),
+        of(120, 48, 24, 100),
+    ]
+};
+
+impl Architecture {
+    /// Part of its warps, in percent, that blocks of so many threads keep busy: registers are given
+    /// to warps in units of 256 out of 65536, and a block takes 1 KiB of shared memory besides its
+    /// own from compute capability 8.0 on.
+    fn occupancy(&self, threads: u32, registers: u32, shared: u32) -> u32 {
+        let warps = threads.div_ceil(32);
+        let by_registers = 65536 / (registers * 32).next_multiple_of(256) / warps;
+        let reserved = if self.number >= 80 { 1024 } else { 0 };
+        let by_shared = self.shared / (shared + reserved).max(1);
+        let blocks = self.blocks.min(self.warps / warps);
+        100 * blocks.min(by_registers).min(by_shared) * warps / self.warps
+    }
+}
+
+/// Threads of the largest block that an entry point is compiled for.
+fn most_threads(ptx: &str, entry: &str) -> Option<u32> {
+    let from = ptx.find(&format!(".entry {entry}("))?;
+    let bound = ptx[from..].split(".maxntid").nth(1)?;
+    bound.trim_start().split([',', '\n']).next()?.parse().ok()
+}
+
+/// The number before a word in what `ptxas -v` says.
+fn number_before(text: &str, word: &str) -> Option<u32> {
+    text.split(',').find_map(|part| {
+        part.trim()
+            .strip_suffix(word)?
+            .split(' ')
+            .rev()
+            .find_map(|w| w.parse().ok())
+    })
 }
 
 fn kernels() -> Result<()> {
@@ -101,10 +248,16 @@ fn kernels() -> Result<()> {
         .and_then(|nvcc| Some(PathBuf::from(nvcc).parent()?.join("ptxas")))
         .unwrap_or_else(|| "ptxas".into());
     println!("## Kernels, as `ptxas -O3` assembles them\n");
-    println!("Registers per thread; none spills and none has a stack frame.\n");
-    let names: Vec<String> = ARCHITECTURES.iter().map(|a| format!("sm_{a}")).collect();
     println!(
-        "| kernel | {} |\n|---|{}",
+        "Registers per thread, and the occupancy in percent that they, static shared memory and the \
+         largest block allow. None spills and none has a stack frame.\n"
+    );
+    let names: Vec<String> = ARCHITECTURES
+        .iter()
+        .map(|architecture| format!("sm_{}", architecture.number))
+        .collect();
+    println!(
+        "| kernel | threads | {} |\n|---|---|{}",
         names.join(" | "),
         "---|".repeat(names.len())
     );
@@ -112,45 +265,109 @@ fn kernels() -> Result<()> {
     for module in MODULES {
         let file = folder.path().join("kernel.ptx");
         std::fs::write(&file, module.ptx)?;
-        let mut table: Vec<(String, Vec<String>)> = Vec::new();
-        for architecture in ARCHITECTURES {
+        let mut table: BTreeMap<String, (u32, Vec<String>)> = BTreeMap::new();
+        for architecture in &ARCHITECTURES {
+            if architecture.number < module.architecture {
+                for (_, row) in table.values_mut() {
+                    row.push("-".into());
+                }
+                continue;
+            }
             let output = Command::new(&ptxas)
                 .args(["-v", "-O3", "-o"])
                 .arg(folder.path().join("kernel.cubin"))
-                .arg(format!("-arch=sm_{architecture}"))
+                .arg(format!("-arch=sm_{}", architecture.number))
                 .arg(&file)
                 .output()
                 .with_context(|| format!("running {}", ptxas.display()))?;
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             if !output.status.success() {
-                bail!(
-                    "ptxas failed on {} for sm_{architecture}: {text}",
-                    module.name
-                );
+                bail!("ptxas failed on {}: {text}", module.name);
             }
             let mut entry = String::new();
             for line in text.lines() {
                 if let Some(rest) = line.split("entry function '").nth(1) {
                     entry = rest.split('\'').next().unwrap_or_default().to_owned();
                 } else if line.contains("spill stores") {
-                    if line.trim()
-                        != "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
-                    {
-                        bail!("{entry} spills on sm_{architecture}: {line}");
-                    }
+                    ensure!(
+                        line.trim()
+                            == "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads",
+                        "{entry} spills on sm_{}: {line}",
+                        architecture.number
+                    );
                 } else if let Some(rest) = line.split("Used ").nth(1) {
-                    let registers = rest.split(' ').next().unwrap_or_default().to_owned();
-                    match table.iter_mut().find(|(name, _)| *name == entry) {
-                        Some((_, row)) => row.push(registers),
-                        None => table.push((entry.clone(), vec![registers])),
-                    }
+                    let registers = number_before(rest, " registers")
+                        .with_context(|| format!("no registers in {line}"))?;
+                    let shared = number_before(rest, " bytes smem").unwrap_or(0);
+                    let threads = most_threads(module.ptx, &entry)
+                        .with_context(|| format!("no .maxntid for {entry}"))?;
+                    let occupancy = architecture.occupancy(threads, registers, shared);
+                    let skipped = ARCHITECTURES
+                        .iter()
+                        .filter(|architecture| architecture.number < module.architecture);
+                    let row = table
+                        .entry(entry.clone())
+                        .or_insert_with(|| (threads, skipped.map(|_| "-".to_owned()).collect()));
+                    row.1.push(format!("{registers} / {occupancy}"));
                 }
             }
         }
-        table.sort();
-        for (name, row) in table {
-            println!("| `{name}` | {} |", row.join(" | "));
+        for (name, (threads, row)) in table {
+            println!("| `{name}` | {threads} | {} |", row.join(" | "));
         }
     }
+    println!(
+        "\nOccupancy is not what the pixel kernels live by: a launch of 16 images has 40 blocks for \
+         all multiprocessors, each of which runs one.\n"
+    );
     Ok(())
+}
+
+fn predictions(cost: impl Fn(Precision, usize) -> Cost) {
+    println!("## Predicted time of a batch\n");
+    println!(
+        "**Predictions of a model, not measurements.** The model and the source of each number are in \
+         the documentation of `fastpix::cuda::cost` (src/cuda/cost.rs): dependent launches at 0.5 us \
+         plus three trips to the L2 each, and bytes over bandwidth or operations over half of the \
+         peak, whichever is longer. Seconds for a batch of {SIDE} x {SIDE} images; in brackets, the \
+         part of it in the row phase.\n"
+    );
+    println!("| GPU | precision | batch 1 | 16 | 64 | 256 |\n|---|---|---|---|---|---|");
+    for gpu in &Gpu::KNOWN {
+        for precision in PRECISIONS {
+            let cells = [1, 16, 64, 256].map(|batch| {
+                let prediction = cost(precision, batch).predict(gpu);
+                prediction.map_or("-".to_owned(), |prediction| {
+                    let seconds = prediction.seconds();
+                    let row = 100.0 * prediction.row_phase / seconds;
+                    format!("{seconds:.3} ({row:.0} %)")
+                })
+            });
+            println!("| {} | {precision} | {} |", gpu.name, cells.join(" | "));
+        }
+    }
+    println!("\nf16 and bf16 have no kernels for the T4 (they need compute capability 8.0).");
+    println!(
+        "\n| GPU as the model sees it | multiprocessors | clock, GHz | f32, TFLOP/s | f16, TFLOP/s | L2, MiB | L2, TB/s | memory, TB/s |\n|---|---|---|---|---|---|---|---|"
+    );
+    for gpu in &Gpu::KNOWN {
+        println!(
+            "| {} | {} | {:.2} | {:.1} | {} | {} | {:.2} | {:.2} |",
+            gpu.name,
+            gpu.multiprocessors,
+            gpu.clock / 1e9,
+            gpu.f32_flops / 1e12,
+            gpu.half_flops
+                .map_or("-".into(), |flops| format!("{:.0}", flops / 1e12)),
+            gpu.l2_bytes >> 20,
+            gpu.l2_bandwidth / 1e12,
+            gpu.bandwidth / 1e12
+        );
+    }
+    println!(
+        "\nSources: NVIDIA's data sheets of T4, A100 (SXM, 40 GB) and H100 (SXM, 80 GB); bandwidth and latency \
+         of the L2 of A100 and H100: [table 3 of PMC10448217](https://pmc.ncbi.nlm.nih.gov/articles/PMC10448217/table/t0015); \
+         L2 of the T4: Jia et al. 2019, [arXiv 1903.07486](https://arxiv.org/abs/1903.07486); launches in \
+         a graph: A. Gray, [*Getting Started with CUDA Graphs*](https://developer.nvidia.com/blog/cuda-graphs/), 2019."
+    );
 }
