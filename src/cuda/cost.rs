@@ -367,23 +367,12 @@ impl Counter<'_> {
 mod tests {
     use super::*;
 
-    fn published() -> Hyperparameters {
-        Hyperparameters {
-            nr_resnet: 5,
-            nr_filters: 160,
-            nr_mix: 10,
-            channels: 3,
-            classes: None,
-            image_size: None,
-        }
-    }
-
     const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
 
     #[test]
     fn the_published_model_stays_within_what_was_set_out() {
         for precision in PRECISIONS {
-            let cost = Cost::new(&published(), precision, (32, 32), 16);
+            let cost = Cost::new(&Hyperparameters::published_cifar(), precision, (32, 32), 16);
             // 24 products at full resolution, 25 more on every 4th pixel, 23 more on every 16th.
             let launches = cost.launches_per_pixel();
             assert_eq!(launches, 24.0 + 25.0 / 4.0 + 23.0 / 16.0);
@@ -401,7 +390,14 @@ mod tests {
 
     #[test]
     fn bytes_and_operations_of_a_step_are_those_counted_by_hand() {
-        let of = |precision, batch| Cost::new(&published(), precision, (32, 32), batch);
+        let of = |precision, batch| {
+            Cost::new(
+                &Hyperparameters::published_cifar(),
+                precision,
+                (32, 32),
+                batch,
+            )
+        };
         // The first block's second convolution at full resolution: gated, two taps of 320 to 320.
         let f32 = of(Precision::F32, 16).pixel_phase[0][2];
         assert_eq!(f32.fewest_weight_bytes, 2 * 320 * 320 * 4);
@@ -421,7 +417,12 @@ mod tests {
     fn predictions_grow_with_the_batch_and_shrink_with_the_gpu() {
         let [t4, a100, h100] = &Gpu::KNOWN;
         let of = |gpu, precision, batch| {
-            let cost = Cost::new(&published(), precision, (32, 32), batch);
+            let cost = Cost::new(
+                &Hyperparameters::published_cifar(),
+                precision,
+                (32, 32),
+                batch,
+            );
             cost.predict(gpu).map(|prediction| prediction.seconds())
         };
         for batches in [1, 16, 64, 256].windows(2) {
@@ -438,7 +439,12 @@ mod tests {
     #[test]
     fn a_launch_takes_no_less_than_its_gap_and_its_trips() {
         let gpu = &Gpu::KNOWN[1];
-        let cost = Cost::new(&published(), Precision::F32, (32, 32), 1);
+        let cost = Cost::new(
+            &Hyperparameters::published_cifar(),
+            Precision::F32,
+            (32, 32),
+            1,
+        );
         let least = cost.launches() as f64 * (GAP + TRIPS * LATENCY / gpu.clock);
         assert!(cost.predict(gpu).unwrap().seconds() > least);
     }

@@ -187,7 +187,10 @@ fn bad_requests_are_found_before_measuring() {
             &["--precision", "f16"],
             &["precision", "expected f32 or bf16 on the CPU", "f16"],
         ),
-        (&["--device", "cuda"], &["--device", "auto or cpu"]),
+        (
+            &["--device", "cuda", "--plot", "chart.svg"],
+            &["--plot", "--device auto or cpu"],
+        ),
         (
             &["--plot", "chart.jpg"],
             &["--plot", ".svg or .png", "chart.jpg"],

@@ -139,7 +139,7 @@ impl Subject<'_> {
         }
     }
 
-    fn control(&self) -> Control<'_> {
+    pub(super) fn control(&self) -> Control<'_> {
         Control {
             cancel: Some(self.cancel),
             ..Control::default()
@@ -164,7 +164,11 @@ impl Subject<'_> {
     }
 
     /// One evaluation of whole images: the naive way does one per pixel.
-    fn forward(&self, images: &LevelImages, classes: &[usize]) -> Result<Duration, EngineError> {
+    pub(super) fn forward(
+        &self,
+        images: &LevelImages,
+        classes: &[usize],
+    ) -> Result<Duration, EngineError> {
         let start = Instant::now();
         let control = self.control();
         black_box(
@@ -174,16 +178,21 @@ impl Subject<'_> {
         Ok(start.elapsed())
     }
 
-    fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best, EngineError> {
-        output::tell(&format!("batch {batch}: cached and naive"));
-        let request = self.request(size, batch);
+    /// Grey images and their classes, for whole-image evaluation.
+    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (LevelImages, Vec<usize>) {
         let hyper = self.engine.hyperparameters();
         let shape = [batch, size.0, size.1, hyper.channels];
         let images = LevelImages {
             shape,
             levels: vec![128; shape.iter().product()],
         };
-        let classes = vec![0; hyper.classes.map_or(0, |_| batch)];
+        (images, vec![0; hyper.classes.map_or(0, |_| batch)])
+    }
+
+    fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best, EngineError> {
+        output::tell(&format!("batch {batch}: cached and naive"));
+        let request = self.request(size, batch);
+        let (images, classes) = self.given(size, batch);
         let (mut cached, mut phases) = self.cached(&request)?;
         let mut forward = self.forward(&images, &classes)?;
         // In turns, so that other work on the machine slows both alike.

@@ -1,5 +1,7 @@
-//! `bench`: how fast generation is, cached against naive, and against what this machine can do.
+//! `bench`: how fast generation is, cached against naive, and against what this machine can do or, on a
+//! CUDA device, what the cost model predicts.
 
+mod cuda;
 mod measure;
 mod plot;
 mod report;
@@ -81,16 +83,23 @@ impl<'a> Chart<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Bench) -> Result<Outcome> {
+    // What a GPU can do is known from data sheets only, so it is measured on request.
+    let ordinals = match &arguments.device.device {
+        DeviceChoice::Cuda(ordinals) => Some(ordinals.as_slice()),
+        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+    };
     ensure!(
-        !matches!(arguments.device.device, DeviceChoice::Cuda(_)),
-        "--device: bench measures the CPU: expected auto or cpu"
+        ordinals.is_none() || arguments.plot.is_none(),
+        "--plot: expected --device auto or cpu, found a CUDA device; its charts are of the CPU"
     );
     let (name, weights) = weights(arguments.model.as_deref())?;
     let plan = Plan::new(&weights.hyper, &weights.layers);
     let engine = Engine::new(
         &weights,
         &EngineOptions {
-            device: DeviceChoice::Cpu,
+            device: ordinals.map_or(DeviceChoice::Cpu, |ordinals| {
+                DeviceChoice::Cuda(ordinals.into())
+            }),
             ..arguments.device.options()
         },
     )?;
@@ -110,12 +119,20 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
     };
     check(&subject, &batches, &arguments.sizes)?;
     let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
-    let report = match subject.measure(&batches, &arguments.sizes) {
-        Ok(report) => report,
-        Err(fault) if matches!(fault.downcast_ref(), Some(EngineError::Cancelled)) => {
+    if let Some(ordinals) = ordinals {
+        let measured = subject.measure_cuda(ordinals, &batches, &arguments.sizes);
+        let Some(report) = unless_cancelled(measured)? else {
             return Ok(Outcome::NothingDone);
+        };
+        match arguments.json {
+            true => output::print_json(&report)?,
+            false => output::print(&report.to_text()?)?,
         }
-        Err(fault) => return Err(fault),
+        return Ok(Outcome::Done);
+    }
+    let measured = subject.measure(&batches, &arguments.sizes);
+    let Some(report) = unless_cancelled(measured)? else {
+        return Ok(Outcome::NothingDone);
     };
     if let Some(chart) = chart {
         chart.write(&report)?;
@@ -126,6 +143,15 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         output::print(&report.to_text()?)?;
     }
     Ok(Outcome::Done)
+}
+
+/// What was measured; none if it was stopped before its end.
+fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
+    match measured {
+        Ok(report) => Ok(Some(report)),
+        Err(fault) if matches!(fault.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// The model and what to call it.
