@@ -4,12 +4,13 @@
 //! Naive generation evaluates the whole network once per pixel; its time is extrapolated as the
 //! measured time of one whole-image evaluation times the number of pixels.
 //!
-//! On CUDA: timed likewise with `FASTPIX_TEST_GPU=1`; else the two ways are executed on the emulated
+//! On CUDA: timed likewise where there is a driver; else the two ways are executed on the emulated
 //! driver for a small model and their launches and instructions compared: it models no time.
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use fastpix::cuda::CudaError;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
     Control, DeviceChoice, Engine, EngineOptions, Item, LevelImages, Path, Precision, Request,
@@ -24,10 +25,17 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
 }
 
 fn generation(criterion: &mut Criterion) {
-    let gpu = std::env::var("FASTPIX_TEST_GPU").is_ok_and(|value| value == "1");
-    if !gpu {
-        count_on_cuda();
-    }
+    let gpu = match fastpix::cuda::devices() {
+        Ok(_) => true,
+        Err(CudaError::NoDriver) => {
+            count_on_cuda();
+            false
+        }
+        Err(reason) => {
+            println!("skipped on CUDA: {reason}");
+            false
+        }
+    };
     let mut devices = vec![
         (DeviceChoice::Cpu, Precision::F32),
         (DeviceChoice::Cpu, Precision::Bf16),

@@ -91,10 +91,10 @@ fn bytes(costs: &[(Precision, Cost)]) {
     });
     let operands = |launch: &LaunchCost| (launch.blocks * launch.block_bytes) - launch.weight_bytes;
     let operations = |launch: &LaunchCost| launch.blocks * launch.block_operations;
-    line("a pixel: operand bytes read", &|cost| {
+    line("a pixel: operand bytes read, all images", &|cost| {
         mega(averages(cost, operands).0)
     });
-    line("a pixel: operations", &|cost| {
+    line("a pixel: operations, all images", &|cost| {
         mega(averages(cost, operations).0)
     });
     line("a row phase: weight bytes read", &|cost| {
@@ -175,7 +175,8 @@ fn accesses(hyper: &Hyperparameters) -> Result<()> {
         ensure!(faults == "[]", "the emulator found faults: {faults}");
     }
     println!(
-        "\nThe loops over k of the row kernels have no conflicts. The pixel kernels keep their \
+        "\nLanes that share an address without being neighbours count twice in the ideal, so a ratio can be below 1 \
+         and then says less: in the row kernels of so small an image, rows beyond the last repeat it. The loops over k of the row kernels have no conflicts. The pixel kernels keep their \
          operands in registers; theirs come once a launch, when the sums of the warps are \
          exchanged.\n"
     );
