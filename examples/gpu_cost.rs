@@ -111,7 +111,7 @@ fn bytes(costs: &[(Precision, Cost)]) {
     });
     println!(
         "\nEvery image's block reads the output nin: that, not the products, is what the ratio is \
-         above 1 for. In f16 the 4 channels of the image are filled up to 32 besides.\n"
+         above 1 for. In f16 the 4 channels of the image are filled up to 8 besides.\n"
     );
 }
 
@@ -175,8 +175,7 @@ fn accesses(hyper: &Hyperparameters) -> Result<()> {
         ensure!(faults == "[]", "the emulator found faults: {faults}");
     }
     println!(
-        "\nLanes that share an address without being neighbours count twice in the ideal, so a ratio can be below 1 \
-         and then says less: in the row kernels of so small an image, rows beyond the last repeat it. The loops over k of the row kernels have no conflicts. The pixel kernels keep their \
+        "\nThe loops over k of the row kernels have no conflicts. The pixel kernels keep their \
          operands in registers; theirs come once a launch, when the sums of the warps are \
          exchanged.\n"
     );

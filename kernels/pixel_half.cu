@@ -52,7 +52,7 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
     const int lane = threadIdx.x % 32;
     const int warp = threadIdx.x / 32;
     const int warps = blockDim.x / 32;
-    const int chunks = step.depth / CHUNK;
+    const int chunks = (step.depth + CHUNK - 1) / CHUNK;
     const uint4 *weights = static_cast<const uint4 *>(step.weights) + (size_t)unit * chunks * 32 + lane;
 
     uint4 w[AT_ONCE];
@@ -60,7 +60,9 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
             const int chunk = first + i * warps;
-            w[i] = chunk < chunks ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
+            // Nothing is read of what fills up the last chunk.
+            const bool any = chunk * CHUNK + lane % 4 * PIECE < step.depth;
+            w[i] = any ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
         }
     };
     load_weights(warp);

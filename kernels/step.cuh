@@ -34,7 +34,7 @@ struct Step {
     Plane raw, plain, elu, concat_elu; // where the result goes
     Segment segments[SEGMENTS];
     int segment_count;
-    int depth;             // k of the packed weights, all segments with their filling
+    int depth;             // k of the packed weights with the filling of segments
     int width;             // sums per row with filling: a multiple of 32
     int channels;          // of the result, filled up as planes are
     int batch;

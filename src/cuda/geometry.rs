@@ -42,7 +42,7 @@ impl PixelBlock {
             Precision::F16 | Precision::Bf16 => Self {
                 channels: if gated { MMA_COLUMNS / 2 } else { MMA_COLUMNS },
                 images: 16,
-                threads: 32 * (depth / CHUNK).div_ceil(2).clamp(2, 16),
+                threads: 32 * depth.div_ceil(2 * CHUNK).clamp(2, 16),
             },
         }
     }
@@ -53,13 +53,11 @@ pub(super) fn stored_depth(plan: &Plan, term: &Term, precision: Precision) -> us
     precision.stored_as(plan.activations[term.source].channels, term.form)
 }
 
-/// k of some terms for the pixel kernel, with filling.
+/// k of some terms for the pixel kernel. In f16 and bf16 the packed weights go on to a whole chunk,
+/// which the kernel does not read.
 pub(super) fn pixel_depth(plan: &Plan, terms: &[Term], precision: Precision) -> usize {
     let depth = terms.iter().map(|term| stored_depth(plan, term, precision));
-    match precision {
-        Precision::F32 => depth.sum(),
-        Precision::F16 | Precision::Bf16 => depth.sum::<usize>().next_multiple_of(CHUNK),
-    }
+    depth.sum()
 }
 
 /// k of some terms for the row kernel, with filling.

@@ -23,7 +23,7 @@ pub(super) struct PackedStep {
     pub wide_depth: usize,
     /// The terms of the pixel phase, for the pixel kernel.
     pub pixel: Option<CudaSlice<u8>>,
-    /// k of `pixel`, with filling.
+    /// k of `pixel`.
     pub pixel_depth: usize,
     /// What the sums start from: `[class][width]`.
     pub bias: CudaSlice<f32>,

@@ -54,7 +54,7 @@ fn pixel_kernel(precision: Precision, case: &Case, depth: usize) -> (Kernel, usi
             (("pixel", name), images, threads)
         }
         _ => {
-            let warps = (depth / 32).div_ceil(2).clamp(2, 16);
+            let warps = depth.div_ceil(64).clamp(2, 16);
             (("pixel_half", name), images, 32 * warps)
         }
     }

@@ -146,7 +146,7 @@ impl Packing<'_> {
                 });
             }
         }
-        let depth = operands.len().next_multiple_of(32);
+        let depth = operands.len();
         Packed { weights, depth }
     }
 
