@@ -5,10 +5,9 @@ mod reference;
 
 use device::on_a_device;
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, LevelImages, Path,
-    Request,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, Path, Request,
 };
-use reference::{assert_close, npy, npz, oracle, weights};
+use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 
@@ -25,19 +24,6 @@ fn engine(model: &str, device: DeviceChoice, launches: Launches) -> Engine {
 
 fn cuda(model: &str) -> Engine {
     engine(model, DeviceChoice::Cuda(vec![0]), Launches::Graph)
-}
-
-fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
-    let io = npz(&oracle(&format!("{model}/io.npz")));
-    let x = &io["x_u8"];
-    let images = LevelImages {
-        shape: x.shape.clone().try_into().unwrap(),
-        levels: x.u8(),
-    };
-    let labels = io.get("labels").map_or(vec![], |labels| {
-        labels.values.iter().map(|&label| label as usize).collect()
-    });
-    (images, labels)
 }
 
 fn request(model: &str, count: usize, size: (usize, usize), path: Path) -> Request {

@@ -9,7 +9,7 @@ use fastpix::{
     Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, LevelImages, Path,
     Precision, Request, models,
 };
-use reference::{assert_close, npy, npz, oracle, weights};
+use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 const HALVES: [Precision; 2] = [Precision::F16, Precision::Bf16];
@@ -33,19 +33,6 @@ fn cuda(model: &str, precision: Precision) -> Engine {
         DeviceChoice::Cuda(vec![0]),
         Launches::Graph,
     )
-}
-
-fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
-    let io = npz(&oracle(&format!("{model}/io.npz")));
-    let x = &io["x_u8"];
-    let images = LevelImages {
-        shape: x.shape.clone().try_into().unwrap(),
-        levels: x.u8(),
-    };
-    let labels = io.get("labels").map_or(vec![], |labels| {
-        labels.values.iter().map(|&label| label as usize).collect()
-    });
-    (images, labels)
 }
 
 fn params(model: &str, engine: &Engine, path: Path) -> Vec<f32> {

@@ -4,8 +4,8 @@ mod reference;
 
 use fastpix::cpu::isa::Isa;
 use fastpix::distribution::{Mixture, round_to_grid};
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, LevelImages, Path, bits_per_dim};
-use reference::{assert_close, npy, npz, oracle, weights};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Path, bits_per_dim};
+use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 
@@ -22,19 +22,6 @@ fn engine_with(model: &str, averaging: &str, cpu_features: Option<Isa>) -> Engin
     };
     let file = format!("{model}/weights_{averaging}.npz");
     Engine::new(&weights(&oracle(&file)), &options).unwrap()
-}
-
-fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
-    let io = npz(&oracle(&format!("{model}/io.npz")));
-    let x = &io["x_u8"];
-    let images = LevelImages {
-        shape: x.shape.clone().try_into().unwrap(),
-        levels: x.u8(),
-    };
-    let labels = io.get("labels").map_or(vec![], |labels| {
-        labels.values.iter().map(|&label| label as usize).collect()
-    });
-    (images, labels)
 }
 
 fn params_match(path: Path) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use fastpix::LevelImages;
 use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::model::{Hyperparameters, Weights};
 use npyz::{DType, NpyFile};
@@ -81,6 +82,20 @@ pub fn npz(path: &Path) -> BTreeMap<String, Array> {
             (name, array)
         })
         .collect()
+}
+
+/// The images that the dumps of a model of the original are about, and their classes if it has any.
+pub fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
+    let io = npz(&oracle(&format!("{model}/io.npz")));
+    let x = &io["x_u8"];
+    let images = LevelImages {
+        shape: x.shape.clone().try_into().unwrap(),
+        levels: x.u8(),
+    };
+    let labels = io.get("labels").map_or(vec![], |labels| {
+        labels.values.iter().map(|&label| label as usize).collect()
+    });
+    (images, labels)
 }
 
 /// The weights of an oracle model.
