@@ -85,7 +85,7 @@ pub struct LevelImages {
 /// Follows and stops a running request.
 #[derive(Default)]
 pub struct Control<'a> {
-    /// Set it to stop at the next row; the request then returns [`EngineError::Cancelled`].
+    /// Set it to stop at the next row; the request then returns [`EngineError::Cancelled`](super::EngineError::Cancelled).
     pub cancel: Option<&'a AtomicBool>,
     /// Told the pixels done so far per image, and the total, now and then.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
