@@ -4,9 +4,7 @@ mod device;
 mod reference;
 
 use device::on_a_device;
-use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, Path, Request,
-};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Images, Launches, Path, Request};
 use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
@@ -27,20 +25,9 @@ fn cuda(model: &str) -> Engine {
 }
 
 fn request(model: &str, count: usize, size: (usize, usize), path: Path) -> Request {
-    let class = |image: usize| (model == "tiny_cond").then_some(image * 3 % 10);
     Request {
-        size,
-        items: (0..count)
-            .map(|image| Item {
-                index: 5 + image as u64,
-                class: class(image),
-                given: vec![],
-            })
-            .collect(),
-        seed: 0x1234_5678_9abc,
-        temperature: 1.0,
-        continuous: false,
         path,
+        ..reference::request(model, count, size)
     }
 }
 

@@ -6,8 +6,8 @@ mod reference;
 
 use device::on_a_device;
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Launches, LevelImages, Path,
-    Precision, Request, models,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Launches, LevelImages, Path, Precision,
+    Request, models,
 };
 use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
@@ -41,22 +41,11 @@ fn params(model: &str, engine: &Engine, path: Path) -> Vec<f32> {
     params.unwrap()
 }
 
+/// Unrounded, so that no difference is rounded away.
 fn request(model: &str, count: usize, size: (usize, usize)) -> Request {
-    let class = |image: usize| (model == "tiny_cond").then_some(image * 3 % 10);
     Request {
-        size,
-        items: (0..count)
-            .map(|image| Item {
-                index: 5 + image as u64,
-                class: class(image),
-                given: vec![],
-            })
-            .collect(),
-        seed: 0x1234_5678_9abc,
-        temperature: 1.0,
-        // Unrounded, so that no difference is rounded away.
         continuous: true,
-        path: Path::Cached,
+        ..reference::request(model, count, size)
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fastpix::LevelImages;
 use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::model::{Hyperparameters, Weights};
+use fastpix::{Item, LevelImages, Request};
 use npyz::{DType, NpyFile};
 
 /// A file of `tests/golden/oracle`.
@@ -96,6 +96,25 @@ pub fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
         labels.values.iter().map(|&label| label as usize).collect()
     });
     (images, labels)
+}
+
+/// Images of a golden model, of classes by turns if it has any, by cached generation.
+pub fn request(model: &str, count: usize, size: (usize, usize)) -> Request {
+    let class = |image: usize| (model == "tiny_cond").then_some(image * 3 % 10);
+    Request {
+        size,
+        items: (0..count)
+            .map(|image| Item {
+                index: 5 + image as u64,
+                class: class(image),
+                given: vec![],
+            })
+            .collect(),
+        seed: 0x1234_5678_9abc,
+        temperature: 1.0,
+        continuous: false,
+        path: fastpix::Path::Cached,
+    }
 }
 
 /// The weights of an oracle model.
