@@ -13,7 +13,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::CudaError;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Item, LevelImages, Path, Precision, Request,
+    Control, DeviceChoice, Engine, EngineOptions, Item, U8Images, Path, Precision, Request,
 };
 
 const SIZE: (usize, usize) = (32, 32);
@@ -81,7 +81,7 @@ fn generation(criterion: &mut Criterion) {
                 continuous: false,
                 path: Path::Cached,
             };
-            let images = LevelImages {
+            let images = U8Images {
                 shape: [batch, SIZE.0, SIZE.1, 3],
                 levels: vec![128; batch * SIZE.0 * SIZE.1 * 3],
             };
@@ -111,7 +111,7 @@ fn generation(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Launches and instructions of cached and of naive generation on the emulated driver.
+/// LaunchMode and instructions of cached and of naive generation on the emulated driver.
 fn count_on_cuda() {
     let emulator = cuda_emulator::install().expect("the emulator takes the driver's place");
     emulator.configure("CHECKS", "none").expect("a setting");

@@ -11,7 +11,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::{self, CudaError, DeviceInfo};
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Item, LevelImages, Path, Precision, Request,
+    Control, DeviceChoice, Engine, EngineOptions, Item, U8Images, Path, Precision, Request,
 };
 
 const BATCH: usize = 16;
@@ -66,7 +66,7 @@ fn time(criterion: &mut Criterion, weights: &Weights, device: &DeviceInfo) {
         let engine = engine(weights, precision);
         // Rows of 32 columns: 4 are one of each kind.
         let request = request((4, 32));
-        let images = LevelImages {
+        let images = U8Images {
             shape: [BATCH, 4, 32, 3],
             levels: vec![128; BATCH * 4 * 32 * 3],
         };

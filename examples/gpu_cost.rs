@@ -1,7 +1,7 @@
 //! Counts what the CUDA backend launches, reads and computes for the published CIFAR model, and predicts
 //! from it how long a batch should take: `cargo run --release --example gpu_cost > docs/gpu-cost.md`.
 //!
-//! Launches and bytes come from the plan (`fastpix::cuda::cost`); sectors and bank conflicts from the
+//! LaunchMode and bytes come from the plan (`fastpix::cuda::cost`); sectors and bank conflicts from the
 //! emulated driver, which executes the kernels; registers and spills from `ptxas`, which is taken
 //! from beside `NVCC`, or from `PATH`.
 
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
 }
 
 fn launches(cost: &Cost) {
-    println!("## Launches\n\n| what | launches |\n|---|---|");
+    println!("## LaunchMode\n\n| what | launches |\n|---|---|");
     for (levels, launches) in cost.pixel_phase.iter().enumerate() {
         let (levels, count) = (levels + 1, launches.len());
         println!("| a pixel at which {levels} level(s) are active | {count} |");

@@ -7,7 +7,7 @@
 // is loaded as it lies, without ldmatrix or shuffles, and a row's four lanes read 64 bytes.
 #pragma once
 
-#include "step.cuh"
+#include "op.cuh"
 
 struct F16 {
     unsigned short bits;

@@ -28,7 +28,7 @@
 
 #include "logistic.cuh"
 #include "philox.cuh"
-#include "step.cuh"
+#include "op.cuh"
 
 // What a user asks for; in device memory, so that captured launches do not change.
 struct Request {

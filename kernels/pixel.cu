@@ -24,7 +24,7 @@
 // sum: the same weights are read once per pixel either way, and no launch then waits for a sum
 // written by the last one.
 
-#include "step.cuh"
+#include "op.cuh"
 
 namespace pixel {
 

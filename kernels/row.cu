@@ -19,7 +19,7 @@
 // on their way into shared memory (rows 68 apart: neither stores nor loads conflict), the next
 // tile is on its way while this one is multiplied, and one barrier per tile suffices.
 
-#include "step.cuh"
+#include "op.cuh"
 
 namespace {
 

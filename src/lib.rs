@@ -39,7 +39,7 @@
 //! - [`model`]: hyperparameters, layers and the plan that executors walk.
 //! - [`distribution`]: the discretized logistic mixture and the random numbers.
 //! - [`cpu`]: products, epilogues and threads of the CPU backend.
-//! - [`whole_file`]: files that appear whole or not at all.
+//! - [`atomic_file`]: files that appear whole or not at all.
 #![warn(missing_docs)]
 
 pub mod checkpoint;
@@ -51,9 +51,9 @@ pub mod images;
 pub mod model;
 pub mod models;
 mod npy_header;
-pub mod whole_file;
+pub mod atomic_file;
 
 pub use engine::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, Launches, LevelImages,
-    Path, PhaseTimes, Precision, Request, bits_per_dim,
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LaunchMode, U8Images,
+    Path, Profile, Precision, Request, bits_per_dim,
 };

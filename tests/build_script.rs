@@ -304,8 +304,8 @@ fn kernels_are_compiled_again_only_when_something_of_theirs_changed() {
     assert_eq!(build(&other, "0"), 0, "another PATH");
     place.change_a_source();
     assert_eq!(build(&other, "0"), files, "a source changed");
-    let header = place.read("kernels/step.cuh") + "// changed\n";
-    fs::write(place.path("kernels/step.cuh"), header).unwrap();
+    let header = place.read("kernels/op.cuh") + "// changed\n";
+    fs::write(place.path("kernels/op.cuh"), header).unwrap();
     assert_eq!(build(&other, "0"), files, "a header changed");
     fs::write(place.path("kernels/new.cu"), "// new\n").unwrap();
     assert_eq!(build(&other, "0"), files + 1, "a file is new");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
 use fastpix::model::Weights;
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, LevelImages, Path as Evaluation};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, U8Images, Path as Evaluation};
 use reference::{assert_close, npy, npz, oracle};
 
 fn load(file: &str, raw_weights: bool) -> Weights {
@@ -25,7 +25,7 @@ fn load(file: &str, raw_weights: bool) -> Weights {
 /// Mixture parameters within 1e-4 + 1e-4 |reference|, by whole images and by cached pixels.
 fn assert_matches(model: &str, file: &str, raw_weights: bool) {
     let io = npz(&oracle(&format!("{model}/io.npz")));
-    let images = LevelImages {
+    let images = U8Images {
         shape: io["x_u8"].shape.clone().try_into().unwrap(),
         levels: io["x_u8"].u8(),
     };

@@ -4,12 +4,12 @@ mod device;
 mod reference;
 
 use device::on_a_device;
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Images, Launches, Path, Request};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Images, LaunchMode, Path, Request};
 use reference::{assert_close, inputs, npy, npz, oracle, weights};
 
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 
-fn engine(model: &str, device: DeviceChoice, launches: Launches) -> Engine {
+fn engine(model: &str, device: DeviceChoice, launches: LaunchMode) -> Engine {
     let options = EngineOptions {
         device,
         threads: Some(2),
@@ -21,7 +21,7 @@ fn engine(model: &str, device: DeviceChoice, launches: Launches) -> Engine {
 }
 
 fn cuda(model: &str) -> Engine {
-    engine(model, DeviceChoice::Cuda(vec![0]), Launches::Graph)
+    engine(model, DeviceChoice::Cuda(vec![0]), LaunchMode::Graph)
 }
 
 fn request(model: &str, count: usize, size: (usize, usize), path: Path) -> Request {
@@ -68,7 +68,7 @@ fn images_equal_those_of_the_cpu() {
             ("tiny_cond", 3, (8, 4)),
         ] {
             let request = request(model, count, size, Path::Cached);
-            let cpu = engine(model, DeviceChoice::Cpu, Launches::Graph);
+            let cpu = engine(model, DeviceChoice::Cpu, LaunchMode::Graph);
             let expected = generate(&cpu, &request);
             let found = generate(&cuda(model), &request);
             assert_eq!(found.shape, expected.shape);
@@ -98,7 +98,7 @@ fn graph_and_stream_launches_give_the_same_bits() {
             ..request("tiny_cond", 3, (8, 4), Path::Cached)
         };
         let graph = generate(&cuda("tiny_cond"), &request);
-        let stream = engine("tiny_cond", DeviceChoice::Cuda(vec![0]), Launches::Stream);
+        let stream = engine("tiny_cond", DeviceChoice::Cuda(vec![0]), LaunchMode::Stream);
         assert!(generate(&stream, &request) == graph);
     });
 }
@@ -112,7 +112,7 @@ fn given_rows_are_kept_and_the_rest_completed_as_on_the_cpu() {
         request.items[1].given = images.levels[..rows].to_vec();
         let found = generate(&cuda("tiny"), &request).to_levels();
         assert_eq!(found[8 * 8 * 3..][..rows], images.levels[..rows]);
-        let cpu = engine("tiny", DeviceChoice::Cpu, Launches::Graph);
+        let cpu = engine("tiny", DeviceChoice::Cpu, LaunchMode::Graph);
         assert!(found == generate(&cpu, &request).to_levels());
     });
 }
@@ -160,7 +160,7 @@ fn two_devices_make_the_images_that_one_makes() {
             return;
         }
         let request = request("tiny_cond", 3, (4, 4), Path::Cached);
-        let two = engine("tiny_cond", DeviceChoice::Cuda(vec![0, 1]), Launches::Graph);
+        let two = engine("tiny_cond", DeviceChoice::Cuda(vec![0, 1]), LaunchMode::Graph);
         assert!(generate(&two, &request) == generate(&cuda("tiny_cond"), &request));
     });
 }

@@ -8,7 +8,7 @@ use fastpix::model::Hyperparameters;
 
 const TINY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/golden/oracle/tiny/weights_ema.npz"
+    "/tests/golden/parity/tiny/weights_ema.npz"
 );
 
 fn bench(name: &str, more: &[&str]) -> Output {

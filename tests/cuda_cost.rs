@@ -74,7 +74,7 @@ fn on_the_emulator(test: impl FnOnce()) {
     on_a_device(test);
 }
 
-/// Launches of a batch by what of them: row phase, pixel phase without sampling, sampling.
+/// LaunchMode of a batch by what of them: row phase, pixel phase without sampling, sampling.
 fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
     let mut sums = [0; 3];
     for row in 0..SIZE.0 {

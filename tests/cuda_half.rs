@@ -6,7 +6,7 @@ mod reference;
 
 use device::on_a_device;
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Launches, LevelImages, Path, Precision,
+    Control, DeviceChoice, Engine, EngineOptions, Images, LaunchMode, U8Images, Path, Precision,
     Request, models,
 };
 use reference::{assert_close, inputs, npy, npz, oracle, weights};
@@ -14,7 +14,7 @@ use reference::{assert_close, inputs, npy, npz, oracle, weights};
 const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
 const HALVES: [Precision; 2] = [Precision::F16, Precision::Bf16];
 
-fn engine(model: &str, precision: Precision, device: DeviceChoice, launches: Launches) -> Engine {
+fn engine(model: &str, precision: Precision, device: DeviceChoice, launches: LaunchMode) -> Engine {
     let options = EngineOptions {
         device,
         precision,
@@ -31,7 +31,7 @@ fn cuda(model: &str, precision: Precision) -> Engine {
         model,
         precision,
         DeviceChoice::Cuda(vec![0]),
-        Launches::Graph,
+        LaunchMode::Graph,
     )
 }
 
@@ -110,7 +110,7 @@ fn the_precisions_round_as_they_say() {
 fn bf16_is_what_the_cpu_computes_in_bf16() {
     on_a_device(|| {
         for model in MODELS {
-            let cpu = engine(model, Precision::Bf16, DeviceChoice::Cpu, Launches::Graph);
+            let cpu = engine(model, Precision::Bf16, DeviceChoice::Cpu, LaunchMode::Graph);
             for path in [Path::Forward, Path::Cached] {
                 let expected = params(model, &cpu, path);
                 let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
@@ -180,7 +180,7 @@ fn held_out_scores(name: &str, precision: Precision) -> (f64, f64) {
     };
     let mut shape: [usize; 4] = held_out["images"].shape.clone().try_into().unwrap();
     shape[0] = IMAGES;
-    let images = LevelImages {
+    let images = U8Images {
         shape,
         levels: held_out["images"].u8()[..shape.iter().product()].to_vec(),
     };
@@ -241,7 +241,7 @@ fn graph_and_stream_launches_give_the_same_bits() {
             let request = request("tiny_cond", 3, (8, 4));
             let graph = generate(&cuda("tiny_cond", precision), &request);
             let cuda = DeviceChoice::Cuda(vec![0]);
-            let stream = engine("tiny_cond", precision, cuda, Launches::Stream);
+            let stream = engine("tiny_cond", precision, cuda, LaunchMode::Stream);
             assert!(generate(&stream, &request) == graph, "{precision}");
         }
     });

@@ -7,7 +7,7 @@ use child::answer;
 use device::on_a_device;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, LevelImages, Path, Request, models,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Item, U8Images, Path, Request, models,
 };
 
 /// Channel and mixture counts that fill no tile, no warp and no vector of four.
@@ -94,7 +94,7 @@ fn as_on_the_cpu(what: &str, weights: &Weights, count: usize, size: (usize, usiz
         assert!(found.to_levels() == levels, "{what} {size:?} {path:?}");
     }
 
-    let images = LevelImages {
+    let images = U8Images {
         shape: expected.shape,
         levels,
     };
@@ -170,7 +170,7 @@ fn each_image_of_a_batch_has_its_class() {
     on_a_device(|| {
         let weights = embedded("fashion");
         let cuda = cuda(&weights);
-        let images = LevelImages {
+        let images = U8Images {
             shape: [2, 4, 4, 1],
             levels: vec![90; 2 * 16],
         };
@@ -191,7 +191,7 @@ fn a_pixel_changes_only_what_comes_after_it() {
         let weights = random(&hyper(1, 5, 2));
         let cuda = cuda(&weights);
         let (height, width) = (8, 12);
-        let images = |changed: Option<usize>| LevelImages {
+        let images = |changed: Option<usize>| U8Images {
             shape: [1, height, width, 1],
             levels: (0..height * width)
                 .map(|at| (at * 37 % 200) as u8 + if changed == Some(at) { 55 } else { 0 })

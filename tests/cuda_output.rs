@@ -14,7 +14,7 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 use device::on_a_device;
 use fastpix::cuda::MODULES;
-use fastpix::cuda::arguments::{Likelihood, Output, Plane};
+use fastpix::cuda::parameters::{Likelihood, Output, Plane};
 use fastpix::distribution::Mixture;
 use reference::{Array, assert_close, npz};
 
@@ -71,7 +71,7 @@ impl Gpu {
         buffer.device_ptr(&self.stream).0
     }
 
-    /// Launches a kernel `times` times.
+    /// LaunchMode a kernel `times` times.
     fn launch<A: DeviceRepr>(
         &self,
         (module, kernel): (&str, &str),
@@ -288,7 +288,7 @@ impl Job {
         job
     }
 
-    /// Launches `kernel` with so many threads, and as much shared memory as they need.
+    /// LaunchMode `kernel` with so many threads, and as much shared memory as they need.
     fn launch(&self, gpu: &Gpu, kernel: &str, blocks: usize, threads: usize, times: usize) {
         let width = self.arguments.width as usize;
         let slices = (threads / (width / 4)).max(1);

@@ -10,10 +10,10 @@ use child::answer;
 use device::on_a_device;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Item, Launches, Path, Request,
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Item, LaunchMode, Path, Request,
 };
 
-fn engine(launches: Launches) -> Engine {
+fn engine(launches: LaunchMode) -> Engine {
     let hyper = Hyperparameters {
         nr_resnet: 1,
         nr_filters: 4,
@@ -47,7 +47,7 @@ const AHEAD: usize = 2;
 #[test]
 fn progress_grows_row_by_row_to_the_whole_image() {
     on_a_device(|| {
-        for launches in [Launches::Graph, Launches::Stream] {
+        for launches in [LaunchMode::Graph, LaunchMode::Stream] {
             let engine = engine(launches);
             for (path, size) in [(Path::Cached, (8, 4)), (Path::Forward, (4, 4))] {
                 let reports = Mutex::new(Vec::new());
@@ -78,7 +78,7 @@ fn progress_grows_row_by_row_to_the_whole_image() {
 fn a_cancelled_batch_ends_at_the_next_row_and_the_next_is_not_changed_by_it() {
     on_a_device(|| {
         for (path, size) in [(Path::Cached, (8, 4)), (Path::Forward, (4, 4))] {
-            let engine = engine(Launches::Graph);
+            let engine = engine(LaunchMode::Graph);
             let request = request(2, size, path);
             let expected = engine.generate(&request, &Control::default()).unwrap();
             let cancel = AtomicBool::new(false);
@@ -104,7 +104,7 @@ fn a_cancelled_batch_ends_at_the_next_row_and_the_next_is_not_changed_by_it() {
 /// Copies and bytes to the device, then to the host, of a second batch of this size.
 fn crossed(size: (usize, usize)) -> [u64; 4] {
     let emulator = cuda_emulator::install().unwrap();
-    let engine = engine(Launches::Graph);
+    let engine = engine(LaunchMode::Graph);
     let request = request(3, size, Path::Cached);
     engine.generate(&request, &Control::default()).unwrap();
     emulator.reset_counters().unwrap();

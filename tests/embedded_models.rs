@@ -4,7 +4,7 @@ mod reference;
 
 use std::path::Path as FilePath;
 
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, LevelImages, Path, Precision, models};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, U8Images, Path, Precision, models};
 use reference::{Array, npz};
 
 /// Mean bits/dim of a model's held-out images: ours and the training framework's.
@@ -19,7 +19,7 @@ fn scores(name: &str, precision: Precision) -> (f64, f64) {
         ..EngineOptions::default()
     };
     let engine = Engine::new(&weights, &options).unwrap();
-    let images = LevelImages {
+    let images = U8Images {
         shape: held_out["images"].shape.clone().try_into().unwrap(),
         levels: held_out["images"].u8(),
     };

@@ -3,7 +3,7 @@
 
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, LevelImages, Path, Precision,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Item, U8Images, Path, Precision,
     Request,
 };
 use proptest::prelude::*;
@@ -77,7 +77,7 @@ proptest! {
         let cached = generate(&engine, &request(&weights, size, &indices, Path::Cached));
         let naive = generate(&engine, &request(&weights, size, &indices, Path::Forward));
         prop_assert!(cached == naive, "cached and naive images differ");
-        let images = LevelImages { shape: cached.shape, levels: cached.to_levels() };
+        let images = U8Images { shape: cached.shape, levels: cached.to_levels() };
         let classes: Vec<usize> = weights.hyper.classes.map_or(vec![], |classes| {
             indices.iter().map(|&index| index as usize % classes).collect()
         });

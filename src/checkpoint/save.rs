@@ -15,7 +15,7 @@ use super::npz::METADATA_MEMBER;
 use super::safetensors::METADATA_KEY;
 use super::{CheckpointError, Tensor, Tensors};
 use crate::model::Hyperparameters;
-use crate::whole_file::WholeFile;
+use crate::atomic_file::AtomicFile;
 
 /// Element type of the matrices in a written file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub(super) fn save(
     precision: Precision,
 ) -> Result<(), CheckpointError> {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let format: fn(&Tensors, &str, Precision, &mut WholeFile) -> _ =
+    let format: fn(&Tensors, &str, Precision, &mut AtomicFile) -> _ =
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("safetensors") => write_safetensors,
             Some("npz") => write_npz,
@@ -85,7 +85,7 @@ pub(super) fn save(
         fault: fault.to_string(),
     })?;
     let fail = |fault| CheckpointError::io(path, "write", fault);
-    let mut file = WholeFile::create(path).map_err(fail)?;
+    let mut file = AtomicFile::create(path).map_err(fail)?;
     format(tensors, &json, precision, &mut file).map_err(fail)?;
     file.finish().map_err(fail)
 }
@@ -95,7 +95,7 @@ fn write_safetensors(
     tensors: &Tensors,
     json: &str,
     precision: Precision,
-    to: &mut WholeFile,
+    to: &mut AtomicFile,
 ) -> std::io::Result<()> {
     let mut end = 0;
     // Larger elements first, so that every tensor is aligned.
@@ -137,7 +137,7 @@ fn write_npz(
     tensors: &Tensors,
     json: &str,
     precision: Precision,
-    to: &mut WholeFile,
+    to: &mut AtomicFile,
 ) -> std::io::Result<()> {
     let mut zip = ZipWriter::new(&mut *to);
     if let Err(fault) = write_members(tensors, json, precision, &mut zip) {
@@ -153,7 +153,7 @@ fn write_members(
     tensors: &Tensors,
     json: &str,
     precision: Precision,
-    zip: &mut ZipWriter<&mut WholeFile>,
+    zip: &mut ZipWriter<&mut AtomicFile>,
 ) -> std::io::Result<()> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, tensor) in tensors {

@@ -1,4 +1,4 @@
-//! The CPU engine: a packed model, a team of threads and the buffers of a batch.
+//! The CPU engine: a packed model, a pool of threads and the buffers of a batch.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,13 +7,13 @@ use half::bf16;
 use super::executor::Run;
 use super::isa::Isa;
 use super::packed::PackedModel;
-use super::phases::PhaseClock;
+use super::profile::ProfileClock;
 use super::rows::Element;
 use super::storage::{Keep, Storage};
-use super::threads::Team;
+use super::thread_pool::ThreadPool;
 use crate::distribution::{Mixture, Philox, round_to_grid, to_grid_value};
 use crate::engine::{
-    Control, EngineError, EngineOptions, Images, LevelImages, Path, PhaseTimes, Precision, Request,
+    Control, EngineError, EngineOptions, Images, U8Images, Path, Profile, Precision, Request,
 };
 use crate::model::{Hyperparameters, Weights};
 
@@ -29,7 +29,7 @@ const CACHED_IMAGES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct CpuEngine {
     hyper: Hyperparameters,
-    team: Team,
+    pool: ThreadPool,
     isa: Isa,
     model: Model,
 }
@@ -63,7 +63,7 @@ impl CpuEngine {
     ) -> Result<Self, EngineError> {
         Ok(Self {
             hyper: weights.hyper.clone(),
-            team: Team::new(threads),
+            pool: ThreadPool::new(threads),
             isa,
             model: match precision {
                 Precision::F32 => Model::F32(PackedModel::new(weights, isa)),
@@ -74,7 +74,7 @@ impl CpuEngine {
     }
 
     pub fn describe(&self) -> String {
-        let threads = self.team.size();
+        let threads = self.pool.size();
         let plural = if threads == 1 { "" } else { "s" };
         format!("cpu ({threads} thread{plural}, {})", self.isa.name())
     }
@@ -89,7 +89,7 @@ impl CpuEngine {
 
     /// Bytes of caches, partial sums and scratch for a batch of cached generation.
     pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
-        let threads = self.team.size();
+        let threads = self.pool.size();
         match &self.model {
             Model::F32(model) => Storage::new(model, size, batch, Keep::Cache, threads).bytes(),
             Model::Bf16(model) => Storage::new(model, size, batch, Keep::Cache, threads).bytes(),
@@ -109,8 +109,8 @@ impl CpuEngine {
         &self,
         request: &Request,
         control: &Control<'_>,
-    ) -> Result<(Images, PhaseTimes), EngineError> {
-        let clock = PhaseClock::default();
+    ) -> Result<(Images, Profile), EngineError> {
+        let clock = ProfileClock::default();
         let images = self.generate_by(request, control, Some(&clock))?;
         Ok((images, clock.times()))
     }
@@ -119,7 +119,7 @@ impl CpuEngine {
         &self,
         request: &Request,
         control: &Control<'_>,
-        clock: Option<&PhaseClock>,
+        clock: Option<&ProfileClock>,
     ) -> Result<Images, EngineError> {
         match &self.model {
             Model::F32(model) => self.generate_with(model, request, control, clock),
@@ -129,7 +129,7 @@ impl CpuEngine {
 
     pub fn params(
         &self,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,
@@ -145,7 +145,7 @@ impl CpuEngine {
         model: &PackedModel<E>,
         request: &Request,
         control: &Control<'_>,
-        clock: Option<&PhaseClock>,
+        clock: Option<&ProfileClock>,
     ) -> Result<Images, EngineError> {
         let (height, width) = request.size;
         let batch = request.items.len();
@@ -181,7 +181,7 @@ impl CpuEngine {
             Path::Cached => Keep::Cache,
             Path::Forward => Keep::Image,
         };
-        let storage = Storage::new(model, request.size, batch, keep, self.team.size());
+        let storage = Storage::new(model, request.size, batch, keep, self.pool.size());
         let classes: Vec<usize> = request
             .items
             .iter()
@@ -192,8 +192,8 @@ impl CpuEngine {
             ..self.run(model, &storage, &classes, control)
         };
         let done = match request.path {
-            Path::Cached => run.cached(&self.team, &next),
-            Path::Forward => run.naive(&self.team, &next),
+            Path::Cached => run.cached(&self.pool, &next),
+            Path::Forward => run.naive(&self.pool, &next),
         };
         if !done {
             return Err(EngineError::Cancelled);
@@ -211,7 +211,7 @@ impl CpuEngine {
         model: &PackedModel<E>,
         request: &Request,
         control: &Control<'_>,
-        clock: Option<&PhaseClock>,
+        clock: Option<&ProfileClock>,
     ) -> Result<Images, EngineError> {
         let groups = request.items.len().div_ceil(WHOLE_IMAGES);
         let mut values = Vec::new();
@@ -240,7 +240,7 @@ impl CpuEngine {
     fn params_with<E: Element>(
         &self,
         model: &PackedModel<E>,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,
@@ -272,7 +272,7 @@ impl CpuEngine {
             // Whole images overwrite all that the ones before left; caches must start from zeros.
             let storage = match kept.take() {
                 Some(storage) if keep == Keep::Image && storage.batch == batch => storage,
-                _ => Storage::new(model, (height, width), batch, keep, self.team.size()),
+                _ => Storage::new(model, (height, width), batch, keep, self.pool.size()),
             };
             let image_params = height * width * per_pixel;
             let output = Numbers::new(batch * image_params);
@@ -291,7 +291,7 @@ impl CpuEngine {
                         record(image, row, column, params);
                         pixel_of(image, row, column)
                     };
-                    if !run.cached(&self.team, &next) {
+                    if !run.cached(&self.pool, &next) {
                         return Err(EngineError::Cancelled);
                     }
                 }
@@ -303,7 +303,7 @@ impl CpuEngine {
                             }
                         }
                     }
-                    run.forward(&self.team, &record);
+                    run.forward(&self.pool, &record);
                 }
             }
             kept = Some(storage);

@@ -4,13 +4,13 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::finish::{Destination, finish};
+use super::epilogue::{Destination, finish};
 use super::packed::{PackedModel, Scheduled};
-use super::phases::{Lap, PhaseClock, Stopwatch};
-use super::products::{UNIT, Upcoming, accumulate, accumulate_then};
+use super::profile::{Lap, ProfileClock, Stopwatch};
+use super::gemm::{PANEL, Upcoming, accumulate, accumulate_then};
 use super::rows::{Element, Rows};
 use super::storage::{Plane, Storage};
-use super::threads::{Member, Team};
+use super::thread_pool::{Worker, ThreadPool};
 use crate::engine::Control;
 use crate::model::{Epilogue, Form, Phase, Step, StepId, Term};
 
@@ -40,37 +40,37 @@ pub(super) struct Run<'a, E> {
     pub classes: &'a [usize],
     pub control: &'a Control<'a>,
     /// Where the time goes, if anyone wants to know.
-    pub clock: Option<&'a PhaseClock>,
+    pub clock: Option<&'a ProfileClock>,
     pub channels: usize,
     pub params_per_pixel: usize,
 }
 
 impl<E: Element> Run<'_, E> {
     /// Cached generation. Returns false if cancelled.
-    pub fn cached(&self, team: &Team, next: &NextPixel<'_>) -> bool {
+    pub fn cached(&self, pool: &ThreadPool, next: &NextPixel<'_>) -> bool {
         let stop = AtomicBool::new(false);
         let (height, width) = (self.storage.height, self.storage.width);
-        team.run(|member| {
-            let mut watch = self.stopwatch(member);
+        pool.run(|worker| {
+            let mut watch = self.stopwatch(worker);
             for row in 0..height {
-                if self.stop_at(member, &stop, row) {
+                if self.stop_at(worker, &stop, row) {
                     return;
                 }
                 for &scheduled in &self.model.row_phase[row % 4] {
-                    self.meet(member, scheduled);
+                    self.meet(worker, scheduled);
                     let step = &self.model.plan.steps[scheduled.step];
                     let grid_row = (row >> step.output_level()) / step.output_step;
                     let columns = 0..width >> step.level;
-                    self.step(member, scheduled.step, (grid_row, columns), Part::Row, None);
+                    self.step(worker, scheduled.step, (grid_row, columns), Part::Row, None);
                 }
-                member.barrier();
+                worker.barrier();
                 watch.lap(Lap::Row);
                 for column in 0..width {
-                    self.pixel(member, row, column);
-                    member.barrier();
+                    self.pixel(worker, row, column);
+                    worker.barrier();
                     watch.lap(Lap::Pixel);
-                    self.choose(member, row, column, (0, 0), next);
-                    member.barrier();
+                    self.choose(worker, row, column, (0, 0), next);
+                    worker.barrier();
                     watch.lap(Lap::Sampling);
                 }
             }
@@ -79,33 +79,33 @@ impl<E: Element> Run<'_, E> {
     }
 
     /// The pixel phase up to the mixture parameters.
-    fn pixel(&self, member: Member<'_>, row: usize, column: usize) {
+    fn pixel(&self, worker: Worker<'_>, row: usize, column: usize) {
         let levels = crate::model::Plan::active_levels(row, column);
         let steps = &self.model.pixel_phase[levels - 1];
         for (index, &scheduled) in steps.iter().enumerate() {
-            self.meet(member, scheduled);
+            self.meet(worker, scheduled);
             let level = self.model.plan.steps[scheduled.step].level;
             let at = column >> level;
             let place = (row >> level, at..at + 1);
             let next = steps.get(index + 1).map(|next| next.step);
-            self.step(member, scheduled.step, place, Part::Pixel, next);
+            self.step(worker, scheduled.step, place, Part::Pixel, next);
         }
     }
 
     /// Naive generation: a whole-image evaluation per pixel. Returns false if cancelled.
-    pub fn naive(&self, team: &Team, next: &NextPixel<'_>) -> bool {
+    pub fn naive(&self, pool: &ThreadPool, next: &NextPixel<'_>) -> bool {
         let stop = AtomicBool::new(false);
-        team.run(|member| {
-            let mut watch = self.stopwatch(member);
+        pool.run(|worker| {
+            let mut watch = self.stopwatch(worker);
             for row in 0..self.storage.height {
                 for column in 0..self.storage.width {
-                    if self.stop_at(member, &stop, row) {
+                    if self.stop_at(worker, &stop, row) {
                         return;
                     }
-                    self.whole_image(member);
+                    self.whole_image(worker);
                     watch.lap(Lap::Pixel);
-                    self.choose(member, row, column, (row, column), next);
-                    member.barrier();
+                    self.choose(worker, row, column, (row, column), next);
+                    worker.barrier();
                     watch.lap(Lap::Sampling);
                 }
             }
@@ -115,12 +115,12 @@ impl<E: Element> Run<'_, E> {
 
     /// Evaluates the network on the image in storage and hands the mixture parameters of every
     /// pixel to `take`.
-    pub fn forward(&self, team: &Team, take: &TakeParams<'_>) {
-        team.run(|member| {
-            self.whole_image(member);
+    pub fn forward(&self, pool: &ThreadPool, take: &TakeParams<'_>) {
+        pool.run(|worker| {
+            self.whole_image(worker);
             for row in 0..self.storage.height {
                 for column in 0..self.storage.width {
-                    self.each_image(member, (row, column), |image, params| {
+                    self.each_image(worker, (row, column), |image, params| {
                         take(image, row, column, params);
                     });
                 }
@@ -129,50 +129,50 @@ impl<E: Element> Run<'_, E> {
     }
 
     /// Runs every step on every row.
-    fn whole_image(&self, member: Member<'_>) {
-        member.barrier();
+    fn whole_image(&self, worker: Worker<'_>) {
+        worker.barrier();
         for &scheduled in &self.model.forward {
-            self.meet(member, scheduled);
+            self.meet(worker, scheduled);
             let level = self.model.plan.steps[scheduled.step].level;
             for row in 0..self.storage.height >> level {
                 let columns = 0..self.storage.width >> level;
-                self.step(member, scheduled.step, (row, columns), Part::Whole, None);
+                self.step(worker, scheduled.step, (row, columns), Part::Whole, None);
             }
         }
-        member.barrier();
+        worker.barrier();
     }
 
     /// Only one thread looks at the time.
-    fn stopwatch(&self, member: Member<'_>) -> Stopwatch<'_> {
-        Stopwatch::start(self.clock.filter(|_| member.index == 0))
+    fn stopwatch(&self, worker: Worker<'_>) -> Stopwatch<'_> {
+        Stopwatch::start(self.clock.filter(|_| worker.index == 0))
     }
 
-    fn meet(&self, member: Member<'_>, scheduled: Scheduled) {
+    fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
         if scheduled.barrier {
-            member.barrier();
+            worker.barrier();
         }
     }
 
     /// One thread decides for all whether to stop; also reports progress.
-    fn stop_at(&self, member: Member<'_>, stop: &AtomicBool, row: usize) -> bool {
-        if member.index == 0 {
+    fn stop_at(&self, worker: Worker<'_>, stop: &AtomicBool, row: usize) -> bool {
+        if worker.index == 0 {
             let pixels = self.storage.height * self.storage.width;
             self.control.report(row * self.storage.width, pixels);
             stop.store(self.control.cancelled(), Ordering::Relaxed);
         }
-        member.barrier();
+        worker.barrier();
         stop.load(Ordering::Relaxed)
     }
 
-    /// Calls `visit` with the mixture parameters of this member's images at a pixel.
+    /// Calls `visit` with the mixture parameters of this worker's images at a pixel.
     fn each_image(
         &self,
-        member: Member<'_>,
+        worker: Worker<'_>,
         (row, column): (usize, usize),
         mut visit: impl FnMut(usize, &[f32]),
     ) {
         let rows = self.storage.params.rows(row as isize, column as isize, 1);
-        for image in member.share(self.storage.batch, 1) {
+        for image in worker.share(self.storage.batch, 1) {
             // SAFETY: the parameters of this pixel are complete (a barrier lies between) and
             // hold `params_per_pixel` numbers per image of the batch.
             let params =
@@ -181,16 +181,16 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// Lets `next` choose this member's images' pixels and pushes them into the image's cache.
+    /// Lets `next` choose this worker's images' pixels and pushes them into the image's cache.
     fn choose(
         &self,
-        member: Member<'_>,
+        worker: Worker<'_>,
         row: usize,
         column: usize,
         params_at: (usize, usize),
         next: &NextPixel<'_>,
     ) {
-        self.each_image(member, params_at, |image, params| {
+        self.each_image(worker, params_at, |image, params| {
             let pixel = next(image, row, column, params);
             self.set_pixel(image, row, column, pixel);
         });
@@ -202,7 +202,7 @@ impl<E: Element> Run<'_, E> {
             return;
         };
         let rows = plane.rows(row as isize, column as isize, 1);
-        // SAFETY: the plane has `channels + 1` channels per pixel, and only this member writes
+        // SAFETY: the plane has `channels + 1` channels per pixel, and only this worker writes
         // this image's pixels until the next barrier.
         unsafe {
             let to = rows.row(image);
@@ -213,11 +213,11 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// Computes this member's share of a step for some columns of one row of its grid. The
+    /// Computes this worker's share of a step for some columns of one row of its grid. The
     /// weights of the step that comes `next` in the pixel phase are fetched meanwhile.
     fn step(
         &self,
-        member: Member<'_>,
+        worker: Worker<'_>,
         id: StepId,
         (row, columns): (usize, Range<usize>),
         part: Part,
@@ -226,8 +226,8 @@ impl<E: Element> Run<'_, E> {
         let packed = &self.model.steps[id];
         let step = &self.model.plan.steps[id];
         let rows = columns.len() * self.storage.batch;
-        let (units, rows) = share(member, packed.units, packed.granule(), rows);
-        if units.is_empty() || rows.is_empty() {
+        let (panels, rows) = share(worker, packed.panels, packed.granule(), rows);
+        if panels.is_empty() || rows.is_empty() {
             return;
         }
         let partial = self.storage.partials[id].as_ref();
@@ -240,15 +240,15 @@ impl<E: Element> Run<'_, E> {
                 };
                 self.storage.params.rows(row as isize, column as isize, 1)
             }
-            _ => self.storage.scratch[member.index].rows(0, 0, 1),
+            _ => self.storage.scratch[worker.index].rows(0, 0, 1),
         };
         // SAFETY: `acc` has one row of `acc_width` sums per column and image; operands and
-        // results are rows of this storage, laid out for this model; members write disjoint
-        // units or rows, and barriers separate them from the steps that read them.
+        // results are rows of this storage, laid out for this model; workers write disjoint
+        // panels or rows, and barriers separate them from the steps that read them.
         unsafe {
             let continues = part == Part::Pixel && packed.row.is_some();
             if !continues {
-                self.start(&units, &rows, id, acc);
+                self.start(&panels, &rows, id, acc);
             }
             if let (Part::Row | Part::Whole, Some(weights)) = (part, &packed.row) {
                 let segments = self.segments(step, step.row_terms(), row, columns.start);
@@ -256,7 +256,7 @@ impl<E: Element> Run<'_, E> {
                 accumulate(
                     self.model.isa,
                     weights,
-                    units.clone(),
+                    panels.clone(),
                     rows.clone(),
                     segments,
                     acc,
@@ -265,11 +265,11 @@ impl<E: Element> Run<'_, E> {
             if let (Part::Pixel | Part::Whole, Some(weights)) = (part, &packed.pixel) {
                 let segments = self.segments(step, step.pixel_terms(), row, columns.start);
                 let segments = &segments[..step.pixel_terms().len()];
-                let then = next.and_then(|next| self.upcoming(member, next));
+                let then = next.and_then(|next| self.upcoming(worker, next));
                 accumulate_then(
                     self.model.isa,
                     weights,
-                    units.clone(),
+                    panels.clone(),
                     rows.clone(),
                     segments,
                     acc,
@@ -302,7 +302,7 @@ impl<E: Element> Run<'_, E> {
                     self.model.isa,
                     packed.op,
                     packed.channels,
-                    units,
+                    panels,
                     rows,
                     acc,
                     residual,
@@ -312,22 +312,22 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// The first pixel-phase weights that this member reads in a step.
-    fn upcoming(&self, member: Member<'_>, id: StepId) -> Option<Upcoming> {
+    /// The first pixel-phase weights that this worker reads in a step.
+    fn upcoming(&self, worker: Worker<'_>, id: StepId) -> Option<Upcoming> {
         let step = &self.model.steps[id];
-        let (units, _) = share(member, step.units, step.granule(), self.storage.batch);
+        let (panels, _) = share(worker, step.panels, step.granule(), self.storage.batch);
         step.pixel
             .as_ref()
-            .filter(|_| !units.is_empty())
-            .map(|weights| weights.upcoming(units.start))
+            .filter(|_| !panels.is_empty())
+            .map(|weights| weights.upcoming(panels.start))
     }
 
     /// Starts sums from the bias, the class term included.
     ///
     /// # Safety
     /// `acc` must address `rows` rows of the step's accumulators that no other thread touches.
-    unsafe fn start(&self, units: &Range<usize>, rows: &Range<usize>, id: StepId, acc: Rows<f32>) {
-        let sums = units.start * UNIT..units.end * UNIT;
+    unsafe fn start(&self, panels: &Range<usize>, rows: &Range<usize>, id: StepId, acc: Rows<f32>) {
+        let sums = panels.start * PANEL..panels.end * PANEL;
         for row in rows.clone() {
             let class = self.classes[row % self.storage.batch];
             let bias = &self.model.steps[id].bias(class)[sums.clone()];
@@ -372,18 +372,18 @@ impl<E: Element> Run<'_, E> {
 /// The most terms a step has in one phase: six taps and an aux input.
 const MAX_TERMS: usize = 8;
 
-/// Splits a step between the members: by units, so that each core reads its own part of the
+/// Splits a step between the workers: by panels, so that each core reads its own part of the
 /// weights only; by rows where that balances better and there are many.
 fn share(
-    member: Member<'_>,
-    units: usize,
+    worker: Worker<'_>,
+    panels: usize,
     granule: usize,
     rows: usize,
 ) -> (Range<usize>, Range<usize>) {
     const MANY_ROWS: usize = 32;
-    if (units / granule).is_multiple_of(member.count) || rows < MANY_ROWS * member.count {
-        (member.share(units, granule), 0..rows)
+    if (panels / granule).is_multiple_of(worker.count) || rows < MANY_ROWS * worker.count {
+        (worker.share(panels, granule), 0..rows)
     } else {
-        (0..units, member.share(rows, 1))
+        (0..panels, worker.share(rows, 1))
     }
 }

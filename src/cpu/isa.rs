@@ -145,7 +145,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => has_avx512() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => has_avx512() && super::products::amx::available(),
+            Self::Amx => has_avx512() && super::gemm::amx::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             _ => false,
@@ -181,7 +181,7 @@ pub fn features_summary() -> Vec<(&'static str, bool)> {
         ("avx512dq", is_x86_feature_detected!("avx512dq")),
         ("avx512vl", is_x86_feature_detected!("avx512vl")),
         ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
-        ("amx_bf16", super::products::amx::available()),
+        ("amx_bf16", super::gemm::amx::available()),
     ];
     #[cfg(target_arch = "aarch64")]
     let features = vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))];

@@ -8,7 +8,7 @@
 //! over the reduced range is below a tenth of a unit.
 
 use super::isa::Isa;
-use super::lanes::{LANES, Lanes, Vectorised};
+use super::simd::{LANES, Simd, Vectorised};
 
 /// A function that [`apply`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Vectorised for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: Simd>(self) {
         for chunk in self.values.chunks_mut(LANES) {
             let mut lanes = [0.0; LANES];
             lanes[..chunk.len()].copy_from_slice(chunk);
@@ -74,8 +74,8 @@ const LN2_LOW: f32 = -2.121_944_4e-4; // ln 2 - 355 / 512
 
 /// `x` no less than `low` and no more than `high`; NaN stays.
 #[inline(always)]
-unsafe fn clamp<L: Lanes>(x: L::F, low: f32, high: f32) -> L::F {
-    // SAFETY: as for `Lanes`.
+unsafe fn clamp<L: Simd>(x: L::F, low: f32, high: f32) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let (low, high) = (L::splat(low), L::splat(high));
         L::select_gt(low, x, low, L::select_gt(x, high, high, x))
@@ -84,8 +84,8 @@ unsafe fn clamp<L: Lanes>(x: L::F, low: f32, high: f32) -> L::F {
 
 /// `(n, e^r - 1)` with `x = n ln 2 + r`, `|r| <= ln 2 / 2`; `n` is in the low bits of the first.
 #[inline(always)]
-unsafe fn reduced<L: Lanes>(x: L::F) -> (L::I, L::F) {
-    // SAFETY: as for `Lanes`.
+unsafe fn reduced<L: Simd>(x: L::F) -> (L::I, L::F) {
+    // SAFETY: as for `Simd`.
     unsafe {
         let shifted = L::fma(x, L::splat(std::f32::consts::LOG2_E), L::splat(ROUND));
         let n = L::sub(shifted, L::splat(ROUND));
@@ -102,8 +102,8 @@ unsafe fn reduced<L: Lanes>(x: L::F) -> (L::I, L::F) {
 
 /// `e^x`.
 #[inline(always)]
-pub(super) unsafe fn exp<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn exp<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let (n, q) = reduced::<L>(clamp::<L>(x, -104.0, 89.0));
         // 2^n as a product of two, so that neither over- or underflows: n + 256 is positive.
@@ -117,8 +117,8 @@ pub(super) unsafe fn exp<L: Lanes>(x: L::F) -> L::F {
 
 /// `e^x - 1`.
 #[inline(always)]
-pub(super) unsafe fn expm1<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn expm1<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let (n, q) = reduced::<L>(clamp::<L>(x, -40.0, 89.0));
         // 2^n q + 2^n - 1, in halves so that 2^128 does not overflow.
@@ -131,15 +131,15 @@ pub(super) unsafe fn expm1<L: Lanes>(x: L::F) -> L::F {
 
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
-pub(super) unsafe fn sigmoid<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn sigmoid<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe { times_sigmoid::<L>(L::splat(1.0), x) }
 }
 
 /// `a / (1 + e^-x)`: a times the sigmoid of x.
 #[inline(always)]
-pub(super) unsafe fn times_sigmoid<L: Lanes>(a: L::F, x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn times_sigmoid<L: Simd>(a: L::F, x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let e = exp::<L>(negative::<L>(x));
         L::div(a, L::add(e, L::splat(1.0)))
@@ -148,8 +148,8 @@ pub(super) unsafe fn times_sigmoid<L: Lanes>(a: L::F, x: L::F) -> L::F {
 
 /// Hyperbolic tangent.
 #[inline(always)]
-pub(super) unsafe fn tanh<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn tanh<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let magnitude = clamp::<L>(
             L::from_bits(L::and_i(L::bits(x), L::splat_i(i32::MAX))),
@@ -165,8 +165,8 @@ pub(super) unsafe fn tanh<L: Lanes>(x: L::F) -> L::F {
 
 /// Natural logarithm.
 #[inline(always)]
-pub(super) unsafe fn log<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn log<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         let zero = L::splat(0.0);
         // Subnormal numbers are scaled up by 2^23 first.
@@ -203,15 +203,15 @@ pub(super) unsafe fn log<L: Lanes>(x: L::F) -> L::F {
 
 /// `x` if positive, else `e^x - 1`.
 #[inline(always)]
-pub(super) unsafe fn elu<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn elu<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe { L::select_gt(x, L::splat(0.0), x, expm1::<L>(x)) }
 }
 
 /// `-x`, for zeros and NaN too.
 #[inline(always)]
-pub(super) unsafe fn negative<L: Lanes>(x: L::F) -> L::F {
-    // SAFETY: as for `Lanes`.
+pub(super) unsafe fn negative<L: Simd>(x: L::F) -> L::F {
+    // SAFETY: as for `Simd`.
     unsafe {
         // Adding the sign bit flips it.
         L::from_bits(L::add_i(L::bits(x), L::splat_i(i32::MIN)))

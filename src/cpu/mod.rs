@@ -2,16 +2,16 @@
 
 mod engine;
 mod executor;
-pub mod finish;
+pub mod epilogue;
 pub mod isa;
-mod lanes;
+mod simd;
 pub mod math;
 mod packed;
-pub mod peak;
-mod phases;
-pub mod products;
+pub mod roofline;
+mod profile;
+pub mod gemm;
 pub mod rows;
 mod storage;
-pub mod threads;
+pub mod thread_pool;
 
 pub(crate) use engine::CpuEngine;

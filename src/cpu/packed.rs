@@ -1,8 +1,8 @@
 //! A model ready for the CPU: the plan with its weights packed for the products.
 
-use super::finish::Op;
+use super::epilogue::Op;
 use super::isa::Isa;
-use super::products::{Columns, Packed, UNIT};
+use super::gemm::{Columns, Packed, PANEL};
 use super::rows::Element;
 use crate::model::{Epilogue, Plan, Step, StepId, Term, Weights};
 
@@ -13,10 +13,10 @@ pub(super) struct PackedStep<E> {
     pub row: Option<Packed<E>>,
     /// Weights of the pixel-phase terms.
     pub pixel: Option<Packed<E>>,
-    /// What the sums start from, in unit order: one row per class (one if unconditional).
+    /// What the sums start from, in panel order: one row per class (one if unconditional).
     bias: Vec<f32>,
-    /// Units of 16 sums.
-    pub units: usize,
+    /// Panels of 16 sums.
+    pub panels: usize,
     /// The epilogue.
     pub op: Op,
     /// Channels of the result.
@@ -26,10 +26,10 @@ pub(super) struct PackedStep<E> {
 impl<E> PackedStep<E> {
     /// f32 sums per row of accumulators.
     pub fn acc_width(&self) -> usize {
-        self.units * UNIT
+        self.panels * PANEL
     }
 
-    /// The units that must stay together on one thread.
+    /// The panels that must stay together on one thread.
     pub fn granule(&self) -> usize {
         match self.op {
             Op::Plain => 1,
@@ -114,16 +114,16 @@ fn pack<E: Element>(
             })
         })
     };
-    let groups = channels.div_ceil(UNIT);
+    let groups = channels.div_ceil(PANEL);
     let halves = match op {
         Op::Plain => 1,
         Op::Gate => 2,
     };
-    let mut bias = Vec::with_capacity(classes.unwrap_or(1) * groups * halves * UNIT);
+    let mut bias = Vec::with_capacity(classes.unwrap_or(1) * groups * halves * PANEL);
     for class in 0..classes.unwrap_or(1) {
         for group in 0..groups {
             for half in 0..halves {
-                for channel in group * UNIT..(group + 1) * UNIT {
+                for channel in group * PANEL..(group + 1) * PANEL {
                     bias.push(if channel < channels {
                         let class = classes.map(|_| class);
                         Plan::bias(weights, step, class, half * channels + channel)
@@ -138,7 +138,7 @@ fn pack<E: Element>(
         row: pack_terms(step.row_terms()),
         pixel: pack_terms(step.pixel_terms()),
         bias,
-        units: groups * halves,
+        panels: groups * halves,
         op,
         channels,
     }

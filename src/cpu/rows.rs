@@ -3,13 +3,13 @@
 use bytemuck::Pod;
 use half::bf16;
 
-use super::lanes::Store;
-use super::products::kernels::Products;
+use super::simd::Store;
+use super::gemm::kernels::Gemm;
 
 /// A number that activations and weights are stored as. Sums are always f32.
 ///
 /// Implemented for `f32` and `bf16` only.
-pub trait Element: Pod + Send + Sync + std::fmt::Debug + Products + Store + 'static {
+pub trait Element: Pod + Send + Sync + std::fmt::Debug + Gemm + Store + 'static {
     /// The number nearest to `value` (ties to even).
     fn from_f32(value: f32) -> Self;
     /// The exact value.

@@ -5,10 +5,10 @@
 
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits, sys};
 
-use super::arguments;
+use super::parameters;
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::geometry::packed_width;
+use super::tiling::packed_width;
 use crate::engine::Precision;
 use crate::model::{Form, Hyperparameters, Plan, Step};
 
@@ -249,20 +249,20 @@ impl Buffers {
     }
 
     /// The f32 residual stream of an activation, as the kernels see it.
-    pub fn raw(&self, device: &Device, activation: usize) -> arguments::Plane {
+    pub fn raw(&self, device: &Device, activation: usize) -> parameters::Plane {
         self.plane(device, activation, 0)
     }
 
     /// An activation as operand, as the kernels see it.
-    pub fn operand(&self, device: &Device, activation: usize, form: Form) -> arguments::Plane {
+    pub fn operand(&self, device: &Device, activation: usize, form: Form) -> parameters::Plane {
         self.plane(device, activation, 1 + form as usize)
     }
 
-    fn plane(&self, device: &Device, activation: usize, kind: usize) -> arguments::Plane {
+    fn plane(&self, device: &Device, activation: usize, kind: usize) -> parameters::Plane {
         let Some(plane) = &self.planes[activation][kind] else {
-            return arguments::Plane::default();
+            return parameters::Plane::default();
         };
-        arguments::Plane {
+        parameters::Plane {
             base: device.address(&plane.buffer),
             slots: plane.shape.slots as i32,
             columns: plane.shape.columns as i32,

@@ -4,7 +4,7 @@
 //!
 //! # The model
 //!
-//! Launches of a batch depend on each other, so their times add up. A launch takes
+//! LaunchMode of a batch depend on each other, so their times add up. A launch takes
 //!
 //! `gap + 3 latency / clock + max(waves * block_operations / rate, waves * block_bytes / (64 clock),
 //! all bytes / L2 bandwidth, weight bytes / memory bandwidth)`
@@ -24,7 +24,7 @@
 
 use serde::Serialize;
 
-use super::geometry::{
+use super::tiling::{
     PixelBlock, TILE_COLUMNS, TILE_ROWS, output_width, packed_width, pixel_depth, stored_depth,
     wide_depth,
 };
@@ -55,9 +55,9 @@ pub struct Cost {
     pub size: (usize, usize),
     /// Images.
     pub batch: usize,
-    /// Launches of the row phase, by `row % 4`.
+    /// LaunchMode of the row phase, by `row % 4`.
     pub row_phase: [Vec<LaunchCost>; 4],
-    /// Launches of a pixel, by its active levels less one; the last one samples.
+    /// LaunchMode of a pixel, by its active levels less one; the last one samples.
     pub pixel_phase: [Vec<LaunchCost>; LEVELS],
     /// Bytes of the weights of all steps, each once.
     pub model_bytes: u64,
@@ -124,7 +124,7 @@ impl Cost {
         self.over_pixels(|_| 1) as f64 / (self.size.0 * self.size.1) as f64
     }
 
-    /// Launches of a batch, row phase included.
+    /// LaunchMode of a batch, row phase included.
     pub fn launches(&self) -> u64 {
         let rows = (0..self.size.0).map(|row| self.row_phase[row % 4].len() as u64);
         self.over_pixels(|_| 1) + rows.sum::<u64>()

@@ -238,7 +238,7 @@ impl Device {
         })
     }
 
-    /// Launches a kernel on the device's stream.
+    /// LaunchMode a kernel on the device's stream.
     ///
     /// # Safety
     /// `arguments` must be those of the kernel, and its addresses valid for what it does.

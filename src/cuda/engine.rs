@@ -6,7 +6,7 @@ use super::buffers::Shape;
 use super::error::CudaError;
 use super::session::{Batch, DeviceModel};
 use crate::engine::{
-    Control, EngineError, EngineOptions, Images, Item, LevelImages, Path, Precision, Request,
+    Control, EngineError, EngineOptions, Images, Item, U8Images, Path, Precision, Request,
 };
 use crate::model::{Hyperparameters, Plan, Weights};
 
@@ -109,7 +109,7 @@ impl CudaEngine {
     /// Mixture parameters of given images, and the log-likelihood of each pixel in nats.
     pub fn evaluate(
         &self,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,

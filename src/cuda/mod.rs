@@ -1,14 +1,14 @@
 //! The CUDA backend: the hand-written kernels of `kernels/`, launched over buffers that stay on
 //! the device. It walks the same plan as the CPU backend.
 
-pub mod arguments;
+pub mod parameters;
 mod buffers;
 pub mod cost;
 mod device;
-mod elements;
+mod dtype;
 mod engine;
 mod error;
-mod geometry;
+mod tiling;
 mod launches;
 mod modules;
 mod packed;

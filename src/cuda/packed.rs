@@ -4,7 +4,7 @@ use cudarc::driver::CudaSlice;
 
 use super::device::Device;
 use super::error::CudaError;
-use super::geometry::{
+use super::tiling::{
     CHUNK, MMA_COLUMNS, PixelBlock, TILE_COLUMNS, TILE_DEPTH, output_width, packed_width,
     pixel_depth, stored_depth, wide_depth,
 };

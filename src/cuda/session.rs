@@ -9,7 +9,7 @@ use super::error::{Context, CudaError};
 use super::launches::{Builder, Launch, Part};
 use super::packed::{PackedOutput, PackedStep};
 use super::queue::RowQueue;
-use crate::engine::{Control, EngineError, EngineOptions, Launches, Precision};
+use crate::engine::{Control, EngineError, EngineOptions, LaunchMode, Precision};
 use crate::model::{Epilogue, Hyperparameters, LEVELS, Plan, StepId, Weights};
 
 /// Rows after which the launches of a row repeat.
@@ -24,7 +24,7 @@ pub(super) struct DeviceModel {
     precision: Precision,
     steps: Vec<Option<PackedStep>>,
     output: PackedOutput,
-    launches: Launches,
+    launches: LaunchMode,
     session: Option<Session>,
 }
 
@@ -268,8 +268,8 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// All pixels of a row.
-    fn row(&mut self, device: &Device, row: usize, launches: Launches) -> Result<(), CudaError> {
-        if launches == Launches::Stream {
+    fn row(&mut self, device: &Device, row: usize, launches: LaunchMode) -> Result<(), CudaError> {
+        if launches == LaunchMode::Stream {
             return self.launch_row(device, row);
         }
         let class = row % ROW_CLASSES;

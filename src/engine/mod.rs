@@ -6,8 +6,8 @@ mod options;
 mod request;
 
 pub use error::EngineError;
-pub use options::{DeviceChoice, EngineOptions, Launches, Precision};
-pub use request::{Control, Images, Item, LevelImages, Path, PhaseTimes, Request};
+pub use options::{DeviceChoice, EngineOptions, LaunchMode, Precision};
+pub use request::{Control, Images, Item, U8Images, Path, Profile, Request};
 
 use crate::cpu::CpuEngine;
 use crate::cuda::CudaEngine;
@@ -112,7 +112,7 @@ impl Engine {
         &self,
         request: &Request,
         control: &Control<'_>,
-    ) -> Result<(Images, PhaseTimes), EngineError> {
+    ) -> Result<(Images, Profile), EngineError> {
         self.check(request)?;
         match &self.backend {
             Backend::Cpu(cpu) => cpu.generate_timed(request, control),
@@ -130,7 +130,7 @@ impl Engine {
     /// When images or classes do not fit the model, or it was cancelled.
     pub fn params(
         &self,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,
@@ -149,7 +149,7 @@ impl Engine {
     /// As [`Engine::params`].
     pub fn score(
         &self,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
         path: Path,
         control: &Control<'_>,
@@ -171,7 +171,7 @@ impl Engine {
         }
     }
 
-    fn check_images(&self, images: &LevelImages, classes: &[usize]) -> Result<(), EngineError> {
+    fn check_images(&self, images: &U8Images, classes: &[usize]) -> Result<(), EngineError> {
         let [count, height, width, channels] = images.shape;
         self.check_size((height, width))?;
         if channels != self.hyper.channels {
@@ -260,7 +260,7 @@ impl Engine {
 }
 
 /// Bits per dimension of each image from its mixture parameters.
-pub fn bits_per_dim(hyper: &Hyperparameters, images: &LevelImages, params: &[f32]) -> Vec<f64> {
+pub fn bits_per_dim(hyper: &Hyperparameters, images: &U8Images, params: &[f32]) -> Vec<f64> {
     let [count, height, width, channels] = images.shape;
     let mixture = Mixture {
         nr_mix: hyper.nr_mix,

@@ -61,7 +61,7 @@ impl std::fmt::Display for Precision {
 
 /// How a GPU is told what to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Launches {
+pub enum LaunchMode {
     /// A row at a time, as a captured graph.
     #[default]
     Graph,
@@ -82,5 +82,5 @@ pub struct EngineOptions {
     /// `FASTPIX_CPU_FEATURES` names.
     pub cpu_features: Option<crate::cpu::isa::Isa>,
     /// How a GPU is told what to run.
-    pub launches: Launches,
+    pub launches: LaunchMode,
 }

@@ -63,7 +63,7 @@ impl Images {
 
 /// Where the time of a generation went, by the clock of one thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PhaseTimes {
+pub struct Profile {
     /// Once per row: the vertical stack and the partial sums of the horizontal one.
     pub row: std::time::Duration,
     /// Once per pixel, up to its mixture parameters. Naive generation has no phases: its
@@ -75,7 +75,7 @@ pub struct PhaseTimes {
 
 /// A batch of 8-bit images.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LevelImages {
+pub struct U8Images {
     /// Number of images, height, width, channels.
     pub shape: [usize; 4],
     /// Levels 0 to 255, row-major.

@@ -2,17 +2,17 @@
 
 mod npy;
 mod png;
-mod tiles;
+mod contact_sheet;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use crate::{LevelImages, whole_file};
+use crate::{U8Images, atomic_file};
 
 pub use npy::{NpyElement, NpyWriter, read_labels};
 pub use png::{Provenance, write_png};
-pub use tiles::Tiles;
+pub use contact_sheet::ContactSheet;
 
 /// Largest side of an image read from a file, the largest that models take.
 const LARGEST_SIDE: usize = 1 << 16;
@@ -66,7 +66,7 @@ impl ImageError {
 ///
 /// # Errors
 /// When the file cannot be read, is neither, or holds other than 8-bit grayscale or RGB images.
-pub fn read(path: &Path) -> Result<LevelImages, ImageError> {
+pub fn read(path: &Path) -> Result<U8Images, ImageError> {
     let (mut file, length) = open(path)?;
     let mut beginning = Vec::new();
     (&mut file)
@@ -96,7 +96,7 @@ pub fn read(path: &Path) -> Result<LevelImages, ImageError> {
 /// # Errors
 /// When they cannot.
 pub fn check_folder(folder: &Path) -> io::Result<()> {
-    whole_file::temporary_in(folder).map(drop)
+    atomic_file::temporary_in(folder).map(drop)
 }
 
 /// Opens a regular file; also gives its length.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr, WriterBuilder};
 
 use super::{ImageError, LARGEST_SIDE};
-use crate::LevelImages;
+use crate::U8Images;
 use crate::npy_header;
-use crate::whole_file::WholeFile;
+use crate::atomic_file::AtomicFile;
 
 /// First bytes of every `.npy` file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -48,7 +48,7 @@ impl NpyElement for f32 {
 #[derive(Debug)]
 pub struct NpyWriter<T> {
     path: PathBuf,
-    file: WholeFile,
+    file: AtomicFile,
     shape: [usize; 4],
     elements: usize,
     header_length: usize,
@@ -63,7 +63,7 @@ impl<T: NpyElement> NpyWriter<T> {
     pub fn create(path: &Path, shape: [usize; 4]) -> Result<Self, ImageError> {
         let fail = |fault| ImageError::io(path, "write", fault);
         let header = header::<T>(shape).map_err(fail)?;
-        let mut file = WholeFile::create(path).map_err(fail)?;
+        let mut file = AtomicFile::create(path).map_err(fail)?;
         file.write_all(&header).map_err(fail)?;
         Ok(Self {
             path: path.to_owned(),
@@ -132,7 +132,7 @@ pub(super) fn read_images(
     path: &Path,
     mut file: File,
     length: u64,
-) -> Result<LevelImages, ImageError> {
+) -> Result<U8Images, ImageError> {
     let (header, start) = read_header(path, &mut file)?;
     let expected = "a uint8 array of shape (N, H, W, C), C 1 or 3, in C order";
     let found = || {
@@ -158,7 +158,7 @@ pub(super) fn read_images(
         return Err(found());
     }
     let levels = read_data(path, file, header.shape(), 1, start, length)?;
-    Ok(LevelImages {
+    Ok(U8Images {
         shape: [count, height, width, channels].map(|side| side as usize),
         levels,
     })

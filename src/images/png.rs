@@ -9,9 +9,9 @@ use png::text_metadata::TEXtChunk;
 use png::{BitDepth, ColorType, Decoder, Encoder, Info, Limits, Transformations};
 use serde::{Deserialize, Serialize};
 
-use super::{ImageError, LARGEST_SIDE, Tiles};
-use crate::LevelImages;
-use crate::whole_file::WholeFile;
+use super::{ImageError, LARGEST_SIDE, ContactSheet};
+use crate::U8Images;
+use crate::atomic_file::AtomicFile;
 
 /// Keyword of the text chunk that holds a [`Provenance`].
 const KEYWORD: &str = "fastpix";
@@ -47,7 +47,7 @@ pub struct Provenance {
 ///
 /// # Errors
 /// When the file cannot be written, or the picture is too large for a PNG.
-pub fn write_png(path: &Path, tiles: &Tiles<'_>, made: &Provenance) -> Result<(), ImageError> {
+pub fn write_png(path: &Path, tiles: &ContactSheet<'_>, made: &Provenance) -> Result<(), ImageError> {
     let fail = |fault| ImageError::io(path, "write", fault);
     let [height, width] = tiles.size().map(u32::try_from);
     // PNG stores sides in 31 bits.
@@ -58,7 +58,7 @@ pub fn write_png(path: &Path, tiles: &Tiles<'_>, made: &Provenance) -> Result<()
             format!("{:?}; use a smaller scale or batch", tiles.size()),
         ));
     };
-    let mut file = WholeFile::create(path).map_err(fail)?;
+    let mut file = AtomicFile::create(path).map_err(fail)?;
     let mut write = || -> Result<(), png::EncodingError> {
         let mut info = Info::with_size(width, height);
         info.color_type = if tiles.channels() == 1 {
@@ -113,7 +113,7 @@ fn ascii_json(json: &str) -> Cow<'_, str> {
 }
 
 /// Reads the image of a PNG whose file is `length` bytes long.
-pub(super) fn read(path: &Path, file: File, length: u64) -> Result<LevelImages, ImageError> {
+pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, ImageError> {
     let fail = |fault| match fault {
         png::DecodingError::IoError(fault) if fault.kind() == ErrorKind::UnexpectedEof => {
             ImageError::unexpected(path, "a whole PNG", "its end too early")
@@ -170,7 +170,7 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<LevelImages, 
     let mut levels = vec![0; size];
     reader.next_frame(&mut levels).map_err(fail)?;
     reader.finish().map_err(fail)?;
-    Ok(LevelImages {
+    Ok(U8Images {
         shape: [1, height, width, channels],
         levels,
     })

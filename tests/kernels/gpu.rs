@@ -6,7 +6,7 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig,
 use cudarc::nvrtc::Ptx;
 use fastpix::Precision;
 use fastpix::cuda::MODULES;
-use fastpix::cuda::arguments::{Plane, Step};
+use fastpix::cuda::parameters::{Plane, Step};
 use half::{bf16, f16};
 
 /// Numbers as they lie on the device.
@@ -107,7 +107,7 @@ impl Gpu {
         values
     }
 
-    /// Launches an entry point of a file of `kernels/` and waits for it.
+    /// LaunchMode an entry point of a file of `kernels/` and waits for it.
     pub fn launch(
         &self,
         (module, kernel): (&str, &str),

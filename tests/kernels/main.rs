@@ -12,7 +12,7 @@ use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
 use device::on_a_device;
 use fastpix::Precision;
-use fastpix::cuda::arguments::{Segment, Step};
+use fastpix::cuda::parameters::{Segment, Step};
 use gpu::{Gpu, Rows, encode};
 use packing::Packing;
 use reference::assert_close;

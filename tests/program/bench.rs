@@ -2,7 +2,7 @@ use crate::process::Place;
 
 const TINY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/golden/oracle/tiny/weights_ema.npz"
+    "/tests/golden/parity/tiny/weights_ema.npz"
 );
 
 /// Small enough to end at once; what follows is added.

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{Item, LevelImages, Request};
+use fastpix::{Item, U8Images, Request};
 use npyz::{DType, NpyFile};
 
-/// A file of `tests/golden/oracle`.
+/// A file of `tests/golden/parity`.
 pub fn oracle(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/oracle")
+        .join("tests/golden/parity")
         .join(name)
 }
 
@@ -85,10 +85,10 @@ pub fn npz(path: &Path) -> BTreeMap<String, Array> {
 }
 
 /// The images that the dumps of a model of the original are about, and their classes if it has any.
-pub fn inputs(model: &str) -> (LevelImages, Vec<usize>) {
+pub fn inputs(model: &str) -> (U8Images, Vec<usize>) {
     let io = npz(&oracle(&format!("{model}/io.npz")));
     let x = &io["x_u8"];
-    let images = LevelImages {
+    let images = U8Images {
         shape: x.shape.clone().try_into().unwrap(),
         levels: x.u8(),
     };

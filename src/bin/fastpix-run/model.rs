@@ -50,7 +50,7 @@ pub enum Launch {
     Stream,
 }
 
-impl From<Launch> for fastpix::Launches {
+impl From<Launch> for fastpix::LaunchMode {
     fn from(launch: Launch) -> Self {
         match launch {
             Launch::Graph => Self::Graph,

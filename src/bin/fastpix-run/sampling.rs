@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use fastpix::images::{self, NpyWriter, Provenance, Tiles, write_png};
+use fastpix::images::{self, NpyWriter, Provenance, ContactSheet, write_png};
 use fastpix::model::Hyperparameters;
-use fastpix::{Control, Engine, EngineError, Images, Item, LevelImages, Path, Precision, Request};
+use fastpix::{Control, Engine, EngineError, Images, Item, U8Images, Path, Precision, Request};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};
@@ -86,7 +86,7 @@ impl FromStr for ClassChoice {
 /// The images whose first rows are kept.
 pub struct Kept {
     /// The images.
-    pub images: LevelImages,
+    pub images: U8Images,
     /// Rows kept of each.
     pub rows: usize,
 }
@@ -372,7 +372,7 @@ impl Files {
             images,
         };
         let picture = |levels, count| {
-            Tiles::new(
+            ContactSheet::new(
                 [count, height, width, channels],
                 levels,
                 usize::from(arguments.scale),

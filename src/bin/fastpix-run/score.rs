@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fastpix::images::NpyWriter;
-use fastpix::{Control, EngineError, LevelImages, Precision};
+use fastpix::{Control, EngineError, U8Images, Precision};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};
@@ -106,7 +106,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
     {
         let done = per_image.len();
         let batch = levels.len() / image;
-        let images = LevelImages {
+        let images = U8Images {
             shape: [batch, height, width, channels],
             levels: levels.to_vec(),
         };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use fastpix::{LevelImages, images};
+use fastpix::{U8Images, images};
 
 /// Existing images.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct SourceArguments {
 /// Images with their classes.
 pub struct Source {
     /// All images.
-    pub images: LevelImages,
+    pub images: U8Images,
     /// One per image if `--labels` was given.
     pub labels: Option<Vec<usize>>,
 }
@@ -31,7 +31,7 @@ pub struct Source {
 impl SourceArguments {
     /// Reads all images; they must be of one size and have this many channels.
     pub fn read(&self, channels: usize) -> Result<Source> {
-        let mut all: Option<LevelImages> = None;
+        let mut all: Option<U8Images> = None;
         for path in self.positional.iter().chain(&self.images) {
             let read = images::read(path)?;
             let [count, height, width, found] = read.shape;

@@ -46,7 +46,7 @@ struct Batch {
     predicted_row_phase_seconds: Option<f64>,
     naive_seconds: f64,
     speedup: f64,
-    /// Launches of kernels.
+    /// LaunchMode of kernels.
     launches: u64,
     cache_bytes: usize,
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::peak::{measured_bandwidth, measured_peak, measured_read};
+use fastpix::cpu::roofline::{measured_bandwidth, measured_peak, measured_read};
 use fastpix::model::Plan;
 use fastpix::{
-    Control, Engine, EngineError, Item, LevelImages, Path, PhaseTimes, Precision, Request,
+    Control, Engine, EngineError, Item, U8Images, Path, Profile, Precision, Request,
 };
 use half::bf16;
 
@@ -36,7 +36,7 @@ pub struct Subject<'a> {
 /// The best run of a batch.
 struct Best {
     cached: Duration,
-    phases: PhaseTimes,
+    phases: Profile,
     forward: Duration,
 }
 
@@ -155,7 +155,7 @@ impl Subject<'_> {
     }
 
     /// One cached generation.
-    fn cached(&self, request: &Request) -> Result<(Duration, PhaseTimes), EngineError> {
+    fn cached(&self, request: &Request) -> Result<(Duration, Profile), EngineError> {
         let start = Instant::now();
         let (images, phases) = self.engine.generate_timed(request, &self.control())?;
         let time = start.elapsed();
@@ -166,7 +166,7 @@ impl Subject<'_> {
     /// One evaluation of whole images: the naive way does one per pixel.
     pub(super) fn forward(
         &self,
-        images: &LevelImages,
+        images: &U8Images,
         classes: &[usize],
     ) -> Result<Duration, EngineError> {
         let start = Instant::now();
@@ -179,10 +179,10 @@ impl Subject<'_> {
     }
 
     /// Grey images and their classes, for whole-image evaluation.
-    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (LevelImages, Vec<usize>) {
+    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (U8Images, Vec<usize>) {
         let hyper = self.engine.hyperparameters();
         let shape = [batch, size.0, size.1, hyper.channels];
-        let images = LevelImages {
+        let images = U8Images {
             shape,
             levels: vec![128; shape.iter().product()],
         };

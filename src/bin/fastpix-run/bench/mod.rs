@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fastpix::model::{Hyperparameters, Plan, Weights};
-use fastpix::whole_file::WholeFile;
+use fastpix::atomic_file::AtomicFile;
 use fastpix::{DeviceChoice, Engine, EngineError, EngineOptions};
 
 use crate::model::{self, DeviceArguments};
@@ -59,7 +59,7 @@ pub struct Bench {
 struct Chart<'a> {
     path: &'a Path,
     format: Format,
-    file: WholeFile,
+    file: AtomicFile,
 }
 
 impl<'a> Chart<'a> {
@@ -67,7 +67,7 @@ impl<'a> Chart<'a> {
         Ok(Self {
             path,
             format: Format::of(path)?,
-            file: WholeFile::create(path)
+            file: AtomicFile::create(path)
                 .with_context(|| format!("{}: cannot write", path.display()))?,
         })
     }

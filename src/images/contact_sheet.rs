@@ -2,7 +2,7 @@
 
 /// A picture made of images of one size, row by row.
 #[derive(Clone, Copy, Debug)]
-pub struct Tiles<'a> {
+pub struct ContactSheet<'a> {
     shape: [usize; 4],
     levels: &'a [u8],
     columns: usize,
@@ -12,7 +12,7 @@ pub struct Tiles<'a> {
 /// Level of the gap between tiles, one image pixel wide.
 const GAP: u8 = 255;
 
-impl<'a> Tiles<'a> {
+impl<'a> ContactSheet<'a> {
     /// Lays images of shape (N, H, W, C) out in about as many rows as columns; `scale` is the
     /// number of screen pixels per image pixel and direction. N, H, W and `scale` are at least 1,
     /// `levels` holds N * H * W * C levels: otherwise the picture is empty.
@@ -75,9 +75,9 @@ impl<'a> Tiles<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Tiles;
+    use super::ContactSheet;
 
-    fn picture(tiles: &Tiles<'_>) -> Vec<Vec<u8>> {
+    fn picture(tiles: &ContactSheet<'_>) -> Vec<Vec<u8>> {
         (0..tiles.size()[0])
             .map(|y| {
                 let mut row = Vec::new();
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn three_images_fill_two_rows_of_two() {
         // Images of 1x2 gray pixels: (0, 1), (2, 3), (4, 5).
-        let tiles = Tiles::new([3, 1, 2, 1], &[0, 1, 2, 3, 4, 5], 1);
+        let tiles = ContactSheet::new([3, 1, 2, 1], &[0, 1, 2, 3, 4, 5], 1);
         assert_eq!(tiles.size(), [3, 5]);
         assert_eq!(
             picture(&tiles),
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn scaling_repeats_pixels_in_both_directions() {
-        let tiles = Tiles::new([1, 1, 2, 3], &[1, 2, 3, 4, 5, 6], 2);
+        let tiles = ContactSheet::new([1, 1, 2, 3], &[1, 2, 3, 4, 5, 6], 2);
         assert_eq!(tiles.size(), [2, 4]);
         let row = [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6];
         assert_eq!(picture(&tiles), [row, row]);
@@ -112,6 +112,6 @@ mod tests {
 
     #[test]
     fn levels_that_do_not_fit_the_shape_make_an_empty_picture() {
-        assert_eq!(Tiles::new([2, 2, 2, 1], &[0; 7], 1).size(), [0, 0]);
+        assert_eq!(ContactSheet::new([2, 2, 2, 1], &[0; 7], 1).size(), [0, 0]);
     }
 }

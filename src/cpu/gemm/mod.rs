@@ -1,4 +1,4 @@
-//! Products: `acc[row][column] += sum over segments and k of a[row][k] * w[k][column]`.
+//! Gemm: `acc[row][column] += sum over segments and k of a[row][k] * w[k][column]`.
 //!
 //! Every output is one chain of fused multiply-adds in the order of the segments and of k within
 //! them, so it does not depend on how rows, columns or threads are split. In f32 it does not
@@ -9,20 +9,20 @@ pub(super) mod amx;
 mod blocks;
 pub(super) mod kernels;
 mod packing;
-mod tile;
+mod microkernel;
 
 use std::ops::Range;
 
 use blocks::Accumulate;
 pub use blocks::Upcoming;
-pub use packing::{Columns, Packed, UNIT};
+pub use packing::{Columns, Packed, PANEL};
 
 use super::isa::Isa;
 use super::rows::{Element, Rows};
 
-/// Adds a product to `acc`: rows `rows`, columns of the units `units`.
+/// Adds a product to `acc`: rows `rows`, columns of the panels `panels`.
 ///
-/// `acc` addresses rows of `16 * units` f32 each in unit order; `segments` gives one operand per
+/// `acc` addresses rows of `16 * panels` f32 each in panel order; `segments` gives one operand per
 /// segment of `weights`, in order.
 ///
 /// # Safety
@@ -32,17 +32,17 @@ use super::rows::{Element, Rows};
 pub unsafe fn accumulate<E: Element>(
     isa: Isa,
     weights: &Packed<E>,
-    units: Range<usize>,
+    panels: Range<usize>,
     rows: Range<usize>,
     segments: &[Rows<E>],
     acc: Rows<f32>,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { accumulate_then(isa, weights, units, rows, segments, acc, None) }
+    unsafe { accumulate_then(isa, weights, panels, rows, segments, acc, None) }
 }
 
 /// [`accumulate`] that asks, towards its end, for the first weights of the product that this thread
-/// computes next ([`Packed::upcoming`] of its first unit): at small batch, reading weights is what
+/// computes next ([`Packed::upcoming`] of its first panel): at small batch, reading weights is what
 /// takes the time.
 ///
 /// # Safety
@@ -50,7 +50,7 @@ pub unsafe fn accumulate<E: Element>(
 pub unsafe fn accumulate_then<E: Element>(
     isa: Isa,
     weights: &Packed<E>,
-    units: Range<usize>,
+    panels: Range<usize>,
     rows: Range<usize>,
     segments: &[Rows<E>],
     acc: Rows<f32>,
@@ -58,7 +58,7 @@ pub unsafe fn accumulate_then<E: Element>(
 ) {
     let product = Accumulate {
         weights,
-        units,
+        panels,
         rows,
         segments,
         acc,

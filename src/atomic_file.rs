@@ -9,12 +9,12 @@ use tempfile::NamedTempFile;
 /// Bytes gathered before they are written.
 const BUFFER: usize = 1 << 18;
 
-/// A file being written under a temporary name in its folder; [`WholeFile::finish`] gives it its
+/// A file being written under a temporary name in its folder; [`AtomicFile::finish`] gives it its
 /// own name. Dropped before that, it leaves nothing behind.
 ///
 /// A path that names a device or a pipe is written to directly: it cannot be replaced.
 #[derive(Debug)]
-pub struct WholeFile {
+pub struct AtomicFile {
     path: PathBuf,
     writer: BufWriter<Target>,
 }
@@ -50,7 +50,7 @@ impl Seek for Target {
     }
 }
 
-impl WholeFile {
+impl AtomicFile {
     /// Starts a file.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl WholeFile {
     }
 }
 
-impl Write for WholeFile {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer.write(bytes)
     }
@@ -106,7 +106,7 @@ impl Write for WholeFile {
     }
 }
 
-impl Seek for WholeFile {
+impl Seek for AtomicFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.writer.seek(to)
     }
@@ -144,14 +144,14 @@ fn without_temporary_name(fault: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::WholeFile;
+    use super::AtomicFile;
     use std::io::Write;
 
     #[test]
     fn a_file_appears_when_it_is_finished() -> std::io::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("out");
-        let mut file = WholeFile::create(&path)?;
+        let mut file = AtomicFile::create(&path)?;
         file.write_all(b"whole")?;
         assert!(!path.exists());
         file.finish()?;
@@ -165,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("out");
         std::fs::write(&path, b"before")?;
-        let mut file = WholeFile::create(&path)?;
+        let mut file = AtomicFile::create(&path)?;
         file.write_all(b"half")?;
         drop(file);
         assert_eq!(std::fs::read(&path)?, b"before");
@@ -180,7 +180,7 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         std::fs::write(&file, b"before")?;
         std::os::unix::fs::symlink(&file, &link)?;
-        let mut written = WholeFile::create(&link)?;
+        let mut written = AtomicFile::create(&link)?;
         written.write_all(b"after")?;
         written.finish()?;
         assert!(link.is_symlink());

@@ -27,7 +27,7 @@ pub fn install() {
     });
 }
 
-/// Products of tiles that this thread has met.
+/// Gemm of tiles that this thread has met.
 pub fn multiplied() -> usize {
     TILES.with_borrow(|tiles| tiles.multiplied)
 }

@@ -4,16 +4,16 @@ use half::bf16;
 
 use super::blocks::Accumulate;
 use crate::cpu::isa::Isa;
-use crate::cpu::lanes::{Lanes, Vectorised};
+use crate::cpu::simd::{Simd, Vectorised};
 
 /// The product kernel of an element type. Not nameable outside the crate, which seals
 /// [`crate::cpu::rows::Element`].
-pub trait Products: Sized {
+pub trait Gemm: Sized {
     /// `sum` and the products of cells of four bytes: one f32 or two bf16 each.
     ///
     /// # Safety
-    /// As for [`Lanes`].
-    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
+    /// As for [`Simd`].
+    unsafe fn multiply<L: Simd>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
 
     /// Runs an operation with the instruction set, bf16 instructions included for bf16.
     ///
@@ -28,9 +28,9 @@ pub trait Products: Sized {
     unsafe fn accumulate(isa: Isa, product: Accumulate<'_, Self>);
 }
 
-impl Products for f32 {
+impl Gemm for f32 {
     #[inline(always)]
-    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+    unsafe fn multiply<L: Simd>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
         // SAFETY: the caller's promise.
         unsafe { L::fma(L::from_bits(operand), L::from_bits(weights), sum) }
     }
@@ -46,9 +46,9 @@ impl Products for f32 {
     }
 }
 
-impl Products for bf16 {
+impl Gemm for bf16 {
     #[inline(always)]
-    unsafe fn multiply<L: Lanes>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+    unsafe fn multiply<L: Simd>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
         // SAFETY: the caller's promise.
         unsafe { L::dot_pairs(sum, operand, weights) }
     }
@@ -58,7 +58,7 @@ impl Products for bf16 {
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Bf16 => crate::cpu::lanes::Avx512::<true>::run(operation),
+                Isa::Avx512Bf16 => crate::cpu::simd::Avx512::<true>::run(operation),
                 _ => isa.run(operation),
             }
         }

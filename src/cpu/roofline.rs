@@ -8,13 +8,13 @@ use bytemuck::Zeroable;
 use half::bf16;
 
 use super::isa::Isa;
-use super::lanes::{LANES, Lanes, Vectorised};
-use super::products::kernels::Products;
+use super::simd::{LANES, Simd, Vectorised};
+use super::gemm::kernels::Gemm;
 
 /// Steps of a timed run, per chain.
 const STEPS: usize = 20_000;
 
-/// Independent chains of products of cells (see [`Products::multiply`]) on `CHAINS` times sixteen
+/// Independent chains of products of cells (see [`Gemm::multiply`]) on `CHAINS` times sixteen
 /// lanes.
 struct Multiply<E, const CHAINS: usize> {
     /// Differing, or the compiler would merge chains.
@@ -22,11 +22,11 @@ struct Multiply<E, const CHAINS: usize> {
     element: PhantomData<E>,
 }
 
-impl<E: Products, const CHAINS: usize> Vectorised for Multiply<E, CHAINS> {
+impl<E: Gemm, const CHAINS: usize> Vectorised for Multiply<E, CHAINS> {
     type Output = [f32; LANES];
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> [f32; LANES] {
+    unsafe fn run<L: Simd>(self) -> [f32; LANES] {
         // SAFETY: registers and arrays of sixteen only.
         unsafe {
             let mut sums = [L::splat(0.0); CHAINS];
@@ -66,7 +66,7 @@ fn fastest(budget: Duration, mut call: impl FnMut()) -> f64 {
 ///
 /// # Safety
 /// This machine must have `isa`.
-unsafe fn rate<E: Products, const CHAINS: usize>(isa: Isa, budget: Duration) -> f64 {
+unsafe fn rate<E: Gemm, const CHAINS: usize>(isa: Isa, budget: Duration) -> f64 {
     let start: [[f32; LANES]; CHAINS] = std::array::from_fn(|chain| {
         std::array::from_fn(|lane| 1.0 / (2 + chain * LANES + lane) as f32)
     });
@@ -83,7 +83,7 @@ unsafe fn rate<E: Products, const CHAINS: usize>(isa: Isa, budget: Duration) -> 
 }
 
 /// An element type whose product speed can be measured: f32 and bf16.
-pub trait Measurable: Products {
+pub trait Measurable: Gemm {
     /// See [`measured_peak`].
     ///
     /// # Safety
@@ -105,7 +105,7 @@ impl Measurable for bf16 {
             const MULTIPLIES: usize = 4096;
             let seconds = fastest(budget, || {
                 // SAFETY: [`measured_peak`] makes sure of AMX.
-                unsafe { super::products::amx::multiply_only(MULTIPLIES) }
+                unsafe { super::gemm::amx::multiply_only(MULTIPLIES) }
             });
             // 16 rows, 16 columns, 32 of k.
             return (2 * 16 * 16 * 32 * MULTIPLIES) as f64 / seconds / 1e9;
@@ -119,8 +119,8 @@ impl Measurable for bf16 {
 ///
 /// # Safety
 /// This machine must have `isa`.
-unsafe fn vector_peak<E: Products>(isa: Isa, budget: Duration) -> f64 {
-    // Enough chains to cover the latency of two units, few enough to stay in registers.
+unsafe fn vector_peak<E: Gemm>(isa: Isa, budget: Duration) -> f64 {
+    // Enough chains to cover the latency of two panels, few enough to stay in registers.
     // SAFETY: the caller's promise.
     unsafe {
         match isa {
@@ -151,7 +151,7 @@ impl Vectorised for Read<'_> {
     type Output = [f32; LANES];
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> [f32; LANES] {
+    unsafe fn run<L: Simd>(self) -> [f32; LANES] {
         // SAFETY: lines are arrays of sixteen.
         unsafe {
             let mut sums = [L::splat_i(0); 4];

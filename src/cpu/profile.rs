@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::engine::PhaseTimes;
+use crate::engine::Profile;
 
 /// What a thread was busy with.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +19,18 @@ pub(super) enum Lap {
 /// Adds up the time of each kind of lap. One thread writes; all meet at barriers, so its time is
 /// theirs.
 #[derive(Debug, Default)]
-pub(super) struct PhaseClock([AtomicU64; 3]);
+pub(super) struct ProfileClock([AtomicU64; 3]);
 
-impl PhaseClock {
+impl ProfileClock {
     fn add(&self, lap: Lap, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0[lap as usize].fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     /// The sums so far.
-    pub fn times(&self) -> PhaseTimes {
+    pub fn times(&self) -> Profile {
         let time = |lap: Lap| Duration::from_nanos(self.0[lap as usize].load(Ordering::Relaxed));
-        PhaseTimes {
+        Profile {
             row: time(Lap::Row),
             pixel: time(Lap::Pixel),
             sampling: time(Lap::Sampling),
@@ -39,11 +39,11 @@ impl PhaseClock {
 }
 
 /// Times the laps of a thread; without a clock it does not even look at the time.
-pub(super) struct Stopwatch<'a>(Option<(&'a PhaseClock, Instant)>);
+pub(super) struct Stopwatch<'a>(Option<(&'a ProfileClock, Instant)>);
 
 impl<'a> Stopwatch<'a> {
     /// Starts, if there is a clock to add to.
-    pub fn start(clock: Option<&'a PhaseClock>) -> Self {
+    pub fn start(clock: Option<&'a ProfileClock>) -> Self {
         Self(clock.map(|clock| (clock, Instant::now())))
     }
 

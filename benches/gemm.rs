@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::peak::{Measurable, measured_bandwidth, measured_peak};
-use fastpix::cpu::products::{Columns, Packed, UNIT, accumulate_then};
+use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
+use fastpix::cpu::gemm::{Columns, Packed, PANEL, accumulate_then};
 use fastpix::cpu::rows::{Element, Rows};
 use fastpix::model::{Epilogue, Hyperparameters, Layers, Plan, Term};
 use half::bf16;
@@ -64,8 +64,8 @@ fn shapes(batch: usize) -> BTreeMap<Shape, usize> {
     for step in &plan.steps {
         // As the engine splits it between two threads.
         let gated = matches!(step.epilogue, Epilogue::Gate { .. });
-        let sums = step.channels().next_multiple_of(UNIT) * if gated { 2 } else { 1 };
-        let share = if sums / UNIT > 1 { sums / 2 } else { sums };
+        let sums = step.channels().next_multiple_of(PANEL) * if gated { 2 } else { 1 };
+        let share = if sums / PANEL > 1 { sums / 2 } else { sums };
         let side = 32 >> step.level;
         count("row", side * batch, step.row_terms(), share, side);
         count("pixel", batch, step.pixel_terms(), share, side * side);
@@ -100,7 +100,7 @@ impl<E: Element> Setting<E> {
                         .collect()
                 })
                 .collect(),
-            acc: vec![0.0; shape.rows * shape.sums.next_multiple_of(UNIT)],
+            acc: vec![0.0; shape.rows * shape.sums.next_multiple_of(PANEL)],
             next: 0,
         }
     }
@@ -122,14 +122,14 @@ impl<E: Element> Setting<E> {
             None => rows(&mut [], 0),
         });
         let then = Some(self.weights[self.next].upcoming(0));
-        let acc = rows(&mut self.acc, weights.units() * UNIT);
+        let acc = rows(&mut self.acc, weights.panels() * PANEL);
         let segments = &segments[..shape.segments.len()];
         // SAFETY: operands and sums have these rows, and nothing else uses them.
         unsafe {
             accumulate_then(
                 isa,
                 weights,
-                0..weights.units(),
+                0..weights.panels(),
                 0..shape.rows,
                 segments,
                 acc,

@@ -7,7 +7,7 @@ mod trap;
 
 use super::*;
 use crate::cpu::isa::Isa;
-use crate::cpu::products::{Columns, Packed};
+use crate::cpu::gemm::{Columns, Packed};
 use model::Model;
 
 /// Operands of a segment in groups of rows with a gap between groups.
@@ -53,11 +53,11 @@ fn weight(segment: usize, k: usize, column: usize) -> f32 {
     ((segment * 5 + k * 7 + column * 3) % 23) as f32 / 8.0 - 1.3
 }
 
-fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
+fn assert_products_near_the_exact_sums<T: ContactSheet>(tiles: &mut T) {
     let segments = [40, 64, 7];
     for rows in [1, 2, 3, 15, 16, 17, 32, 33, 64, 100] {
         for (group, gap) in [(usize::MAX / 4096, 0), (3, 64), (16, 32), (1, 32), (20, 0)] {
-            for (n, units) in [(16, 0..1), (33, 0..3), (70, 0..5), (70, 1..5), (100, 2..7)] {
+            for (n, panels) in [(16, 0..1), (33, 0..3), (70, 0..5), (70, 1..5), (100, 2..7)] {
                 let group = group.min(rows);
                 let mut operands: Vec<Operand> = segments
                     .iter()
@@ -66,12 +66,12 @@ fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
                     .collect();
                 let weights =
                     Packed::<bf16>::new(Isa::Portable, &segments, n, Columns::Plain, weight);
-                let width = weights.units() * UNIT;
+                let width = weights.panels() * PANEL;
                 let mut acc = vec![0.25f32; rows * width];
                 let addresses: Vec<Rows<bf16>> = operands.iter_mut().map(Operand::rows).collect();
                 let product = Accumulate {
                     weights: &weights,
-                    units: units.clone(),
+                    panels: panels.clone(),
                     rows: 0..rows,
                     segments: &addresses,
                     acc: Rows {
@@ -89,7 +89,7 @@ fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
                     for column in 0..width {
                         let mut exact = 0.25;
                         let mut magnitude = 0.25;
-                        if units.contains(&(column / UNIT)) && column < n {
+                        if panels.contains(&(column / PANEL)) && column < n {
                             for (segment, operand) in operands.iter().enumerate() {
                                 for k in 0..segments[segment] {
                                     let stride = group * operand.width + gap;
@@ -113,7 +113,7 @@ fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
                 }
                 assert!(
                     faults.is_empty(),
-                    "{rows} rows in groups of {group} + {gap}, {n} columns, units {units:?}: {}",
+                    "{rows} rows in groups of {group} + {gap}, {n} columns, panels {panels:?}: {}",
                     faults[..faults.len().min(10)].join(", ")
                 );
             }
@@ -150,7 +150,7 @@ fn the_instructions_compute_what_their_model_does() {
 #[test]
 fn a_whole_model_runs_on_the_instructions() {
     use crate::cpu::CpuEngine;
-    use crate::engine::{Control, Item, LevelImages, Path, Precision, Request};
+    use crate::engine::{Control, Item, U8Images, Path, Precision, Request};
     use crate::model::{Hyperparameters, Weights};
 
     // Everything but the products is done with AVX-512.
@@ -192,7 +192,7 @@ fn a_whole_model_runs_on_the_instructions() {
     assert!(alone.values == together.values[16 * image..]);
 
     // Sums in another order, of operands that are rounded to 8 bits after each layer.
-    let given = LevelImages {
+    let given = U8Images {
         shape: together.shape,
         levels: together.to_levels(),
     };
@@ -214,7 +214,7 @@ fn a_whole_model_runs_on_the_instructions() {
 
 #[test]
 fn evenly_spaced_rows_fill_whole_tiles() {
-    // 64 rows by 4 units by 96 of k: no more products of tiles than there must be.
+    // 64 rows by 4 panels by 96 of k: no more products of tiles than there must be.
     for group in [64, 16, 1] {
         let mut operand = Operand::new(64, 96, group, 32, 0);
         if group == 16 {
@@ -224,7 +224,7 @@ fn evenly_spaced_rows_fill_whole_tiles() {
         let mut acc = vec![0.0f32; 64 * 64];
         let product = Accumulate {
             weights: &weights,
-            units: 0..4,
+            panels: 0..4,
             rows: 0..64,
             segments: &[operand.rows()],
             acc: Rows {

@@ -1,7 +1,7 @@
 //! bf16 products on AMX tiles: 16 rows by 16 columns of f32 sums, 32 bf16 of k at a time.
 //!
-//! The packed weights of a unit are tiles already: 16 pairs of k by 16 columns, 1 KB in a row.
-//! Tile operations sit behind [`Tiles`], so that everything else here is tested on machines
+//! The packed weights of a panel are tiles already: 16 pairs of k by 16 columns, 1 KB in a row.
+//! Microkernel operations sit behind [`ContactSheet`], so that everything else here is tested on machines
 //! without AMX against a model of the instructions; the instructions are tested there too, by
 //! trapping them. **They have not been run by a processor that has them: none was at hand.**
 
@@ -10,12 +10,12 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::UNIT;
+use super::PANEL;
 use super::blocks::Accumulate;
 use crate::cpu::rows::Rows;
 
 /// Rows of a tile.
-const TILE_ROWS: usize = 16;
+const MICROKERNEL_ROWS: usize = 16;
 /// bf16 in a row of an operand tile: 64 bytes.
 const TILE_K: usize = 32;
 /// Units of a block with one tile of rows; with two it has half of them, so that four tiles of
@@ -62,7 +62,7 @@ impl Config {
         set(OPERANDS[0], first);
         set(OPERANDS[1], second_or_first);
         for tile in WEIGHTS {
-            set(tile, TILE_ROWS);
+            set(tile, MICROKERNEL_ROWS);
         }
         config
     }
@@ -71,15 +71,15 @@ impl Config {
 /// The tile instructions.
 ///
 /// # Safety
-/// Tiles must be configured before they are used; addresses must be valid for as many rows of 64
+/// ContactSheet must be configured before they are used; addresses must be valid for as many rows of 64
 /// bytes, `stride` bytes apart, as the tile has.
-pub(super) trait Tiles {
+pub(super) trait ContactSheet {
     unsafe fn configure(&mut self, config: &Config);
     /// Gives the tiles back: a thread that keeps them costs the system at every switch.
     unsafe fn release(&mut self);
     unsafe fn load<const T: u8>(&mut self, from: *const u8, stride: usize);
     unsafe fn store<const T: u8>(&mut self, to: *mut u8, stride: usize);
-    /// Tile `C` += tile `A` times tile `B`.
+    /// Microkernel `C` += tile `A` times tile `B`.
     unsafe fn multiply<const C: u8, const A: u8, const B: u8>(&mut self);
     /// Asks for the cache lines of the tile of weights there; any address will do.
     unsafe fn prefetch(&mut self, from: *const u8);
@@ -90,7 +90,7 @@ pub(super) struct Hardware;
 
 // The compiler knows nothing of tile registers and so leaves them alone between these blocks.
 // SAFETY (all blocks below): the trait asks its callers for what the instructions need.
-impl Tiles for Hardware {
+impl ContactSheet for Hardware {
     #[inline(always)]
     unsafe fn configure(&mut self, config: &Config) {
         // SAFETY: see above.
@@ -128,7 +128,7 @@ impl Tiles for Hardware {
     #[inline(always)]
     unsafe fn prefetch(&mut self, from: *const u8) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        for line in 0..TILE_ROWS {
+        for line in 0..MICROKERNEL_ROWS {
             // SAFETY: a prefetch does not fault.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(64 * line).cast()) };
         }
@@ -137,7 +137,7 @@ impl Tiles for Hardware {
 
 /// The longest run of rows from `rows.start` on that are evenly spaced everywhere, at most a tile.
 fn even(product: &Accumulate<'_, bf16>, rows: Range<usize>) -> Range<usize> {
-    let mut end = rows.end.min(rows.start + TILE_ROWS);
+    let mut end = rows.end.min(rows.start + MICROKERNEL_ROWS);
     end = product.acc.even_end(rows.start, end);
     for segment in product.segments {
         end = segment.even_end(rows.start, end);
@@ -149,7 +149,7 @@ fn even(product: &Accumulate<'_, bf16>, rows: Range<usize>) -> Range<usize> {
 ///
 /// # Safety
 /// As there; the tile instructions must be available.
-pub(super) unsafe fn accumulate<T: Tiles>(tiles: &mut T, product: &Accumulate<'_, bf16>) {
+pub(super) unsafe fn accumulate<T: ContactSheet>(tiles: &mut T, product: &Accumulate<'_, bf16>) {
     let mut rows = product.rows.clone();
     let mut config = None;
     while !rows.is_empty() {
@@ -164,12 +164,12 @@ pub(super) unsafe fn accumulate<T: Tiles>(tiles: &mut T, product: &Accumulate<'_
                 config = Some(wanted);
             }
             if second.is_empty() {
-                for units in super::blocks::parts(product.units.clone(), BLOCK_UNITS) {
-                    one_tile_of_rows(tiles, product, first.start, units);
+                for panels in super::blocks::parts(product.panels.clone(), BLOCK_UNITS) {
+                    one_tile_of_rows(tiles, product, first.start, panels);
                 }
             } else {
-                for units in super::blocks::parts(product.units.clone(), BLOCK_UNITS / 2) {
-                    two_tiles_of_rows(tiles, product, [first.start, second.start], units);
+                for panels in super::blocks::parts(product.panels.clone(), BLOCK_UNITS / 2) {
+                    two_tiles_of_rows(tiles, product, [first.start, second.start], panels);
                 }
             }
         }
@@ -196,13 +196,13 @@ unsafe fn place<T>(rows: &Rows<T>, first: usize, column: usize) -> Place {
     }
 }
 
-/// Weights of one unit, from tile to tile.
+/// Weights of one panel, from tile to tile.
 #[derive(Clone, Copy)]
 struct Stream(*const u8);
 
 impl Stream {
-    fn new(product: &Accumulate<'_, bf16>, unit: usize) -> Self {
-        let bytes = unit * product.weights.depth() * UNIT * size_of::<bf16>();
+    fn new(product: &Accumulate<'_, bf16>, panel: usize) -> Self {
+        let bytes = panel * product.weights.depth() * PANEL * size_of::<bf16>();
         Self(
             product
                 .weights
@@ -214,9 +214,9 @@ impl Stream {
     }
 
     #[inline(always)]
-    unsafe fn load<const W: u8, T: Tiles>(&mut self, tiles: &mut T) {
-        const BYTES: usize = TILE_K * UNIT * size_of::<bf16>();
-        // SAFETY: the caller loads no more tiles than the unit has.
+    unsafe fn load<const W: u8, T: ContactSheet>(&mut self, tiles: &mut T) {
+        const BYTES: usize = TILE_K * PANEL * size_of::<bf16>();
+        // SAFETY: the caller loads no more tiles than the panel has.
         unsafe {
             tiles.load::<W>(self.0, 64);
             tiles.prefetch(self.0.wrapping_add(4 * BYTES));
@@ -225,20 +225,20 @@ impl Stream {
     }
 }
 
-/// Up to four units of one tile of rows.
+/// Up to four panels of one tile of rows.
 #[inline(always)]
-unsafe fn one_tile_of_rows<T: Tiles>(
+unsafe fn one_tile_of_rows<T: ContactSheet>(
     tiles: &mut T,
     product: &Accumulate<'_, bf16>,
     row: usize,
-    units: Range<usize>,
+    panels: Range<usize>,
 ) {
-    let count = units.len();
-    let mut streams = [0, 1, 2, 3].map(|unit| Stream::new(product, units.start + unit));
+    let count = panels.len();
+    let mut streams = [0, 1, 2, 3].map(|panel| Stream::new(product, panels.start + panel));
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = place(&product.acc, row, units.start * UNIT);
-        let at = |unit: usize| sums.start.wrapping_add(unit * UNIT * size_of::<f32>());
+        let sums = place(&product.acc, row, panels.start * PANEL);
+        let at = |panel: usize| sums.start.wrapping_add(panel * PANEL * size_of::<f32>());
         tiles.load::<0>(at(0), sums.stride);
         if count > 1 {
             tiles.load::<1>(at(1), sums.stride);
@@ -282,20 +282,20 @@ unsafe fn one_tile_of_rows<T: Tiles>(
     }
 }
 
-/// One or two units of two tiles of rows.
+/// One or two panels of two tiles of rows.
 #[inline(always)]
-unsafe fn two_tiles_of_rows<T: Tiles>(
+unsafe fn two_tiles_of_rows<T: ContactSheet>(
     tiles: &mut T,
     product: &Accumulate<'_, bf16>,
     rows: [usize; 2],
-    units: Range<usize>,
+    panels: Range<usize>,
 ) {
-    let both = units.len() > 1;
-    let mut streams = [0, 1].map(|unit| Stream::new(product, units.start + unit));
+    let both = panels.len() > 1;
+    let mut streams = [0, 1].map(|panel| Stream::new(product, panels.start + panel));
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = rows.map(|row| place(&product.acc, row, units.start * UNIT));
-        let next = |place: Place| place.start.wrapping_add(UNIT * size_of::<f32>());
+        let sums = rows.map(|row| place(&product.acc, row, panels.start * PANEL));
+        let next = |place: Place| place.start.wrapping_add(PANEL * size_of::<f32>());
         tiles.load::<0>(sums[0].start, sums[0].stride);
         tiles.load::<2>(sums[1].start, sums[1].stride);
         if both {
@@ -335,7 +335,7 @@ pub(in crate::cpu) unsafe fn multiply_only(count: usize) {
     let tiles = &mut Hardware;
     // SAFETY: the caller has AMX; new tiles are zero, and no address is used.
     unsafe {
-        tiles.configure(&Config::new(TILE_ROWS, TILE_ROWS));
+        tiles.configure(&Config::new(MICROKERNEL_ROWS, MICROKERNEL_ROWS));
         for _ in 0..count / 4 {
             tiles.multiply::<0, 4, 6>();
             tiles.multiply::<1, 4, 7>();
@@ -358,7 +358,7 @@ fn has_instructions() -> bool {
     const OSXSAVE: u32 = 1 << 27;
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
-    // Tile configuration and tile data.
+    // Microkernel configuration and tile data.
     const STATE: u64 = 0b11 << 17;
     if __cpuid(0).eax < 0x1d || __cpuid(1).ecx & OSXSAVE == 0 {
         return false;

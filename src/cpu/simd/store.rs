@@ -1,23 +1,23 @@
-//! Lanes stored as the elements that activations are made of.
+//! Simd stored as the elements that activations are made of.
 
 use half::bf16;
 
-use super::{LANES, Lanes};
+use super::{LANES, Simd};
 
 /// Stores lanes as elements.
 pub trait Store: Sized + Copy {
     /// Stores all sixteen lanes.
     ///
     /// # Safety
-    /// As for [`Lanes`]; `to` must be valid for sixteen elements.
-    unsafe fn store_all<L: Lanes>(to: *mut Self, value: L::F);
+    /// As for [`Simd`]; `to` must be valid for sixteen elements.
+    unsafe fn store_all<L: Simd>(to: *mut Self, value: L::F);
 
     /// Stores the first `width` lanes.
     ///
     /// # Safety
-    /// As for [`Lanes`]; `to` must be valid for `width` elements, at most sixteen.
+    /// As for [`Simd`]; `to` must be valid for `width` elements, at most sixteen.
     #[inline(always)]
-    unsafe fn store<L: Lanes>(to: *mut Self, value: L::F, width: usize) {
+    unsafe fn store<L: Simd>(to: *mut Self, value: L::F, width: usize) {
         // SAFETY: the caller vouches for `width` elements.
         unsafe {
             if width == LANES {
@@ -33,7 +33,7 @@ pub trait Store: Sized + Copy {
 
 impl Store for f32 {
     #[inline(always)]
-    unsafe fn store_all<L: Lanes>(to: *mut f32, value: L::F) {
+    unsafe fn store_all<L: Simd>(to: *mut f32, value: L::F) {
         // SAFETY: the caller's promise.
         unsafe { L::store(to, value) }
     }
@@ -41,7 +41,7 @@ impl Store for f32 {
 
 impl Store for bf16 {
     #[inline(always)]
-    unsafe fn store_all<L: Lanes>(to: *mut bf16, value: L::F) {
+    unsafe fn store_all<L: Simd>(to: *mut bf16, value: L::F) {
         // SAFETY: the caller's promise.
         unsafe {
             // To the nearest, ties to even: add just under half of the last place kept, and that

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Lanes, Vectorised};
+use super::{Simd, Vectorised};
 
 /// AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -19,14 +19,14 @@ unsafe fn run<O: Vectorised>(operation: O) -> O::Output {
 
 // SAFETY (all blocks below): the trait asks its callers for the instruction set and for valid
 // pointers.
-impl Lanes for Avx2 {
+impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
     // 12 sums, 2 weights, 1 broadcast of 16 registers.
-    const TILE_ROWS: usize = 6;
+    const MICROKERNEL_ROWS: usize = 6;
 
     #[inline(always)]
-    fn tile_units(rows: usize) -> usize {
+    fn microkernel_panels(rows: usize) -> usize {
         match rows {
             0 | 1 => 4,
             2 => 2,

@@ -4,12 +4,12 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::tile::{Ahead, Tile};
-use super::{Packed, UNIT};
-use crate::cpu::lanes::{Lanes, Vectorised};
+use super::microkernel::{Ahead, Microkernel};
+use super::{Packed, PANEL};
+use crate::cpu::simd::{Simd, Vectorised};
 use crate::cpu::rows::{Element, Rows};
 
-/// Cells (see [`super::tile`]) of k in a block: three units of weights are 24 KB.
+/// Cells (see [`super::microkernel`]) of k in a block: three panels of weights are 24 KB.
 const BLOCK_CELLS: usize = 128;
 /// Rows in a block: their operands, 2 to 4 KB each, stay in L2.
 const BLOCK_ROWS: usize = 128;
@@ -18,7 +18,7 @@ const BLOCK_ROWS: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub struct Upcoming {
     pub(super) weights: *const i32,
-    pub(super) unit_stride: usize,
+    pub(super) panel_stride: usize,
 }
 
 // SAFETY: an address for prefetching; nobody dereferences it.
@@ -29,7 +29,7 @@ unsafe impl Sync for Upcoming {}
 /// [`super::accumulate`] on vectors.
 pub struct Accumulate<'a, E> {
     pub weights: &'a Packed<E>,
-    pub units: Range<usize>,
+    pub panels: Range<usize>,
     pub rows: Range<usize>,
     pub segments: &'a [Rows<E>],
     pub acc: Rows<f32>,
@@ -56,50 +56,50 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: Simd>(self) {
         let depth = self.weights.depth() / E::GROUP;
         let weights: *const i32 = self.weights.data().as_ptr().cast();
         for rows in parts(self.rows.clone(), BLOCK_ROWS) {
-            let tiles = rows.len().div_ceil(L::TILE_ROWS);
-            let tile_units = L::tile_units(rows.len().div_ceil(tiles));
-            for units in parts(self.units.clone(), tile_units) {
+            let tiles = rows.len().div_ceil(L::MICROKERNEL_ROWS);
+            let microkernel_panels = L::microkernel_panels(rows.len().div_ceil(tiles));
+            for panels in parts(self.panels.clone(), microkernel_panels) {
                 let mut start = 0;
                 for (&length, segment) in self.weights.segments().iter().zip(self.segments) {
                     let length = length / E::GROUP;
                     for cells in parts(0..length, BLOCK_CELLS) {
                         let at = start + cells.start;
-                        // What comes next: more of k, the next units, the next rows, and at last
+                        // What comes next: more of k, the next panels, the next rows, and at last
                         // the next product.
                         let (ahead, ahead_stride) = if at + cells.len() < depth {
-                            let at = units.start * depth + at + cells.len();
-                            (weights.wrapping_add(at * UNIT), depth * UNIT)
-                        } else if units.end < self.units.end {
-                            (weights.wrapping_add(units.end * depth * UNIT), depth * UNIT)
+                            let at = panels.start * depth + at + cells.len();
+                            (weights.wrapping_add(at * PANEL), depth * PANEL)
+                        } else if panels.end < self.panels.end {
+                            (weights.wrapping_add(panels.end * depth * PANEL), depth * PANEL)
                         } else if rows.end < self.rows.end {
-                            let at = self.units.start * depth;
-                            (weights.wrapping_add(at * UNIT), depth * UNIT)
+                            let at = self.panels.start * depth;
+                            (weights.wrapping_add(at * PANEL), depth * PANEL)
                         } else {
                             match self.then {
-                                Some(then) => (then.weights, then.unit_stride),
+                                Some(then) => (then.weights, then.panel_stride),
                                 None => (std::ptr::null(), 0),
                             }
                         };
                         let wanted = if ahead.is_null() { 0 } else { cells.len() };
-                        for (index, rows) in parts(rows.clone(), L::TILE_ROWS).enumerate() {
+                        for (index, rows) in parts(rows.clone(), L::MICROKERNEL_ROWS).enumerate() {
                             // Each tile of rows asks for its share.
                             let share = |tile: usize| tile * wanted / tiles;
                             let block = Block {
                                 cells: cells.clone(),
-                                // SAFETY: the unit and k are within the weights.
-                                weights: unsafe { weights.add((units.start * depth + at) * UNIT) },
-                                unit_stride: depth * UNIT,
+                                // SAFETY: the panel and k are within the weights.
+                                weights: unsafe { weights.add((panels.start * depth + at) * PANEL) },
+                                panel_stride: depth * PANEL,
                                 segment: *segment,
                                 acc: self.acc,
                                 rows,
-                                units: units.clone(),
+                                panels: panels.clone(),
                                 ahead: Ahead {
                                     weights: ahead,
-                                    unit_stride: ahead_stride,
+                                    panel_stride: ahead_stride,
                                     start: share(index),
                                     end: share(index + 1),
                                 },
@@ -119,18 +119,18 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
 struct Block<E> {
     cells: Range<usize>,
     weights: *const i32,
-    unit_stride: usize,
+    panel_stride: usize,
     segment: Rows<E>,
     acc: Rows<f32>,
     rows: Range<usize>,
-    units: Range<usize>,
+    panels: Range<usize>,
     ahead: Ahead,
 }
 
 impl<E: Element> Block<E> {
     #[inline(always)]
-    unsafe fn run<L: Lanes>(&self) {
-        // SAFETY: the caller's promise; a tile has 1 to `TILE_ROWS` rows.
+    unsafe fn run<L: Simd>(&self) {
+        // SAFETY: the caller's promise; a tile has 1 to `MICROKERNEL_ROWS` rows.
         unsafe {
             match self.rows.len() {
                 1 => self.rows::<L, 1>(),
@@ -146,41 +146,41 @@ impl<E: Element> Block<E> {
     }
 
     #[inline(always)]
-    unsafe fn rows<L: Lanes, const R: usize>(&self) {
-        if R > L::TILE_ROWS {
+    unsafe fn rows<L: Simd, const R: usize>(&self) {
+        if R > L::MICROKERNEL_ROWS {
             return;
         }
-        // SAFETY: the caller's promise; a tile has 1 to `tile_units` units.
+        // SAFETY: the caller's promise; a tile has 1 to `microkernel_panels` panels.
         unsafe {
-            match self.units.len() {
-                1 => self.units::<L, R, 1>(),
-                2 => self.units::<L, R, 2>(),
-                3 => self.units::<L, R, 3>(),
-                4 => self.units::<L, R, 4>(),
-                _ => self.units::<L, R, 5>(),
+            match self.panels.len() {
+                1 => self.panels::<L, R, 1>(),
+                2 => self.panels::<L, R, 2>(),
+                3 => self.panels::<L, R, 3>(),
+                4 => self.panels::<L, R, 4>(),
+                _ => self.panels::<L, R, 5>(),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn units<L: Lanes, const R: usize, const U: usize>(&self) {
-        if U > L::tile_units(R) {
+    unsafe fn panels<L: Simd, const R: usize, const U: usize>(&self) {
+        if U > L::microkernel_panels(R) {
             return;
         }
         // SAFETY: the caller's promise.
         unsafe {
-            L::run(Tile::<E, R, U> {
+            L::run(Microkernel::<E, R, U> {
                 cells: self.cells.len(),
                 rows: self
                     .segment
                     .rows(self.rows.start)
                     .map(|row| row.cast::<i32>().add(self.cells.start).cast_const()),
                 weights: self.weights,
-                unit_stride: self.unit_stride,
+                panel_stride: self.panel_stride,
                 sums: self
                     .acc
                     .rows(self.rows.start)
-                    .map(|row| row.add(self.units.start * UNIT)),
+                    .map(|row| row.add(self.panels.start * PANEL)),
                 ahead: self.ahead,
                 element: PhantomData,
             });

@@ -1,9 +1,9 @@
-//! Products, epilogues and their independence of how work is cut, for every instruction set that
+//! Gemm, epilogues and their independence of how work is cut, for every instruction set that
 //! this machine has.
 
-use fastpix::cpu::finish::{Destination, Op, finish};
+use fastpix::cpu::epilogue::{Destination, Op, finish};
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::products::{Columns, Packed, UNIT, accumulate};
+use fastpix::cpu::gemm::{Columns, Packed, PANEL, accumulate};
 use fastpix::cpu::rows::{Element, Rows};
 use half::bf16;
 
@@ -124,7 +124,7 @@ impl<E: Element> Case<E> {
     fn new(segments: &[usize], n: usize, columns: Columns, rows: usize, layout: Layout) -> Self {
         let mut numbers = Numbers((rows * 1000 + n) as u64);
         let width = n * if columns == Columns::Gated { 2 } else { 1 };
-        let units = n.div_ceil(UNIT) * width / n;
+        let panels = n.div_ceil(PANEL) * width / n;
         Self {
             segments: segments.to_vec(),
             n,
@@ -149,7 +149,7 @@ impl<E: Element> Case<E> {
                     )
                 })
                 .collect(),
-            acc: Matrix::new(rows, units * UNIT, layout, f32::NAN, |_, _| numbers.next()),
+            acc: Matrix::new(rows, panels * PANEL, layout, f32::NAN, |_, _| numbers.next()),
             rows,
         }
     }
@@ -169,7 +169,7 @@ impl<E: Element> Case<E> {
         )
     }
 
-    /// The sums, computed in parts: rows and units cut at these places.
+    /// The sums, computed in parts: rows and panels cut at these places.
     fn sums(&mut self, isa: Isa, row_cuts: &[usize], unit_cuts: &[usize]) -> Matrix<f32> {
         let packed = self.packed(isa);
         let mut acc = self.acc.clone();
@@ -184,9 +184,9 @@ impl<E: Element> Case<E> {
                 .collect::<Vec<_>>()
         };
         for rows in cuts(self.rows, row_cuts) {
-            for units in cuts(packed.units(), unit_cuts) {
+            for panels in cuts(packed.panels(), unit_cuts) {
                 // SAFETY: the matrices have these rows; sums and operands are apart.
-                unsafe { accumulate(isa, &packed, units, rows.clone(), &operands, to) };
+                unsafe { accumulate(isa, &packed, panels, rows.clone(), &operands, to) };
             }
         }
         acc
@@ -194,12 +194,12 @@ impl<E: Element> Case<E> {
 
     /// Column of the weights behind a column of the sums.
     fn column(&self, at: usize) -> Option<usize> {
-        let (unit, lane) = (at / UNIT, at % UNIT);
+        let (panel, lane) = (at / PANEL, at % PANEL);
         let (group, half) = match self.columns {
-            Columns::Plain => (unit, 0),
-            Columns::Gated => (unit / 2, unit % 2),
+            Columns::Plain => (panel, 0),
+            Columns::Gated => (panel / 2, panel % 2),
         };
-        let column = group * UNIT + lane;
+        let column = group * PANEL + lane;
         (column < self.n).then_some(half * self.n + column)
     }
 
@@ -339,7 +339,7 @@ fn bf16_products_are_near_the_exact_sums_of_their_operands() {
                         continue;
                     };
                     let (exact, magnitude) = case.exact(row, column, at);
-                    // Products of bf16 are exact in f32; each of the additions rounds a partial
+                    // Gemm of bf16 are exact in f32; each of the additions rounds a partial
                     // sum, none larger than the sum of magnitudes, by at most 2^-24 of it. The
                     // dot-product instructions round to odd or twice per pair: within 2^-23.
                     let bound = terms as f64 * magnitude * f64::powi(2.0, -23);
@@ -425,22 +425,22 @@ fn finished<E: Element>(
 ) -> (Outputs<E>, Matrix<f32>, Matrix<f32>) {
     let mut numbers = Numbers(n as u64);
     let halves = if op == Op::Gate { 2 } else { 1 };
-    let units = halves * n.div_ceil(UNIT);
-    let mut sums = Matrix::new(rows, units * UNIT, LAYOUTS[0], 0.0, |_, _| {
+    let panels = halves * n.div_ceil(PANEL);
+    let mut sums = Matrix::new(rows, panels * PANEL, LAYOUTS[0], 0.0, |_, _| {
         9.0 * numbers.next()
     });
     let mut residual = Matrix::new(rows, n, layout, f32::NAN, |_, _| 3.0 * numbers.next());
     let mut outputs = Outputs::new(rows, n, layout);
     let to = outputs.destination();
-    let cut = (halves * cut).min(units);
-    for units in [0..cut, cut..units] {
+    let cut = (halves * cut).min(panels);
+    for panels in [0..cut, cut..panels] {
         // SAFETY: all matrices have these rows and are apart.
         unsafe {
             finish(
                 isa,
                 op,
                 n,
-                units,
+                panels,
                 0..rows,
                 sums.rows(),
                 Some(residual.rows()),
@@ -464,7 +464,7 @@ fn epilogues_write_what_they_say() {
                 let mut faults = Vec::new();
                 let mut check =
                     |what: &str, row: usize, column: usize, found: f32, expected: f64| {
-                        // y itself is within a few units in the last place of its largest term.
+                        // y itself is within a few panels in the last place of its largest term.
                         let within =
                             (f64::from(found) - expected).abs() <= 2e-6 + 2e-6 * expected.abs();
                         if !within {
@@ -475,8 +475,8 @@ fn epilogues_write_what_they_say() {
                 for row in 0..7 {
                     for column in 0..n {
                         let sum =
-                            |unit: usize| f64::from(sums.row(row)[unit * UNIT + column % UNIT]);
-                        let group = column / UNIT;
+                            |panel: usize| f64::from(sums.row(row)[panel * PANEL + column % PANEL]);
+                        let group = column / PANEL;
                         let y = match op {
                             Op::Plain => sum(group),
                             Op::Gate => {
@@ -552,12 +552,12 @@ fn bf16_stores_round_as_the_scalar_conversion_does() {
     let values: Vec<f32> = (0..=0xffffu32)
         .flat_map(|high| low.map(|low| f32::from_bits(high << 16 | low)))
         .collect();
-    let rows = values.len() / UNIT;
+    let rows = values.len() / PANEL;
     for isa in Isa::available() {
-        let mut sums = Matrix::new(rows, UNIT, LAYOUTS[0], 0.0, |row, column| {
-            values[row * UNIT + column]
+        let mut sums = Matrix::new(rows, PANEL, LAYOUTS[0], 0.0, |row, column| {
+            values[row * PANEL + column]
         });
-        let mut outputs = Outputs::<bf16>::new(rows, UNIT, LAYOUTS[0]);
+        let mut outputs = Outputs::<bf16>::new(rows, PANEL, LAYOUTS[0]);
         let to = Destination {
             raw: None,
             operand: Some(outputs.operand.rows()),
@@ -565,7 +565,7 @@ fn bf16_stores_round_as_the_scalar_conversion_does() {
             concat_elu: None,
         };
         // SAFETY: both matrices have these rows.
-        unsafe { finish(isa, Op::Plain, UNIT, 0..1, 0..rows, sums.rows(), None, &to) };
+        unsafe { finish(isa, Op::Plain, PANEL, 0..1, 0..rows, sums.rows(), None, &to) };
         for (&value, &found) in values.iter().zip(&outputs.operand.data) {
             let expected = bf16::from_f32(value);
             assert_eq!(

@@ -1,7 +1,7 @@
-//! A team of threads that run one closure together and meet at barriers.
+//! A pool of threads that run one closure together and meet at barriers.
 //!
 //! A generation meets thousands of barriers a second, some tens of microseconds apart, so waiting
-//! threads spin; a team that has nothing to do for longer sleeps. Neither the barrier nor the
+//! threads spin; a pool that has nothing to do for longer sleeps. Neither the barrier nor the
 //! start of a run allocates, and no lock is taken unless somebody sleeps.
 
 use std::any::Any;
@@ -17,21 +17,21 @@ const SPIN: Duration = Duration::from_micros(50);
 /// How long a thread waits before it sleeps, letting others run meanwhile.
 const YIELD: Duration = Duration::from_micros(250);
 
-/// Threads that work on one image batch. They live as long as the team.
+/// Threads that work on one image batch. They live as long as the pool.
 #[derive(Debug)]
-pub struct Team {
+pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     /// Held during a run: one at a time.
     running: Mutex<()>,
 }
 
-/// One thread's view of its team.
+/// One thread's view of its pool.
 #[derive(Clone, Copy, Debug)]
-pub struct Member<'a> {
+pub struct Worker<'a> {
     /// This thread, `0..count`.
     pub index: usize,
-    /// Threads in the team.
+    /// Threads in the pool.
     pub count: usize,
     shared: &'a Shared,
 }
@@ -41,7 +41,7 @@ pub struct Member<'a> {
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
-type Job = *const (dyn Fn(Member<'_>) + Sync);
+type Job = *const (dyn Fn(Worker<'_>) + Sync);
 
 #[derive(Debug)]
 struct Shared {
@@ -52,11 +52,11 @@ struct Shared {
     runs: Counter,
     /// Workers that have finished this run.
     finished: Counter,
-    /// Members at the barrier.
+    /// Workers at the barrier.
     arrived: Counter,
     /// Barriers passed.
     passed: Counter,
-    /// A member panicked in this run: the others must not wait for it.
+    /// A worker panicked in this run: the others must not wait for it.
     broken: AtomicBool,
     stop: AtomicBool,
     /// What the workers run: written before `runs` is raised and left alone until all finished.
@@ -69,13 +69,13 @@ struct Shared {
 }
 
 // SAFETY: `job` is the only part that is not `Sync` (or `Send`) by itself. It is written by the
-// thread that holds `Team::running` while no worker runs, and read by workers after they saw
+// thread that holds `ThreadPool::running` while no worker runs, and read by workers after they saw
 // `runs` rise; what it points to is `Sync`.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
 
-/// The payload with which members leave a run that another one's panic has broken.
+/// The payload with which workers leave a run that another one's panic has broken.
 struct Abandoned;
 
 impl Shared {
@@ -153,15 +153,15 @@ impl Shared {
         }
     }
 
-    /// Runs the job as member `index`; keeps a panic for the caller of [`Team::run`].
-    fn work(&self, index: usize, job: &(dyn Fn(Member<'_>) + Sync)) {
-        let member = Member {
+    /// Runs the job as worker `index`; keeps a panic for the caller of [`ThreadPool::run`].
+    fn work(&self, index: usize, job: &(dyn Fn(Worker<'_>) + Sync)) {
+        let worker = Worker {
             index,
             count: self.count,
             shared: self,
         };
         // The closure is not called again after a panic.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(member))) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(worker))) {
             if !payload.is::<Abandoned>() {
                 let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
                 first.get_or_insert(payload);
@@ -196,9 +196,9 @@ impl Shared {
     }
 }
 
-impl Team {
-    /// A team of `size` threads (at least 1), the caller included. Where the system gives fewer,
-    /// the team is smaller: see [`Self::size`].
+impl ThreadPool {
+    /// A pool of `size` threads (at least 1), the caller included. Where the system gives fewer,
+    /// the pool is smaller: see [`Self::size`].
     pub fn new(size: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = |count| Shared {
@@ -216,43 +216,43 @@ impl Team {
             lock: Mutex::new(()),
             wake: Condvar::new(),
         };
-        let mut team = Self {
+        let mut pool = Self {
             shared: Arc::new(shared(size.max(1))),
             workers: Vec::new(),
             running: Mutex::new(()),
         };
         for index in 1..size {
-            let shared = Arc::clone(&team.shared);
+            let shared = Arc::clone(&pool.shared);
             let worker = std::thread::Builder::new()
                 .name(format!("fastpix-{index}"))
                 .spawn(move || shared.serve(index));
             match worker {
-                Ok(worker) => team.workers.push(worker),
-                // As many as there are; those started believe in a larger team, so start over.
+                Ok(worker) => pool.workers.push(worker),
+                // As many as there are; those started believe in a larger pool, so start over.
                 Err(_) => return Self::new(index),
             }
         }
-        team
+        pool
     }
 
-    /// Threads in the team.
+    /// Threads in the pool.
     pub fn size(&self) -> usize {
         self.shared.count
     }
 
-    /// Runs `work` on every thread of the team and returns when all are done. The caller is member
+    /// Runs `work` on every thread of the pool and returns when all are done. The caller is worker
     /// 0; runs from several threads take turns. Must not be called from within a run.
     ///
     /// # Panics
     /// If `work` panics on any thread, with the first such panic, after all threads have left it.
-    pub fn run(&self, work: impl Fn(Member<'_>) + Sync) {
+    pub fn run(&self, work: impl Fn(Worker<'_>) + Sync) {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        let job: &(dyn Fn(Member<'_>) + Sync) = &work;
+        let job: &(dyn Fn(Worker<'_>) + Sync) = &work;
         // SAFETY: only the lifetime changes; all workers are done with it before `work` is dropped,
         // since `Shared::work` does not unwind.
         let erased: Job = unsafe {
-            std::mem::transmute::<&(dyn Fn(Member<'_>) + Sync), &'static (dyn Fn(Member<'_>) + Sync)>(
+            std::mem::transmute::<&(dyn Fn(Worker<'_>) + Sync), &'static (dyn Fn(Worker<'_>) + Sync)>(
                 job,
             )
         };
@@ -270,12 +270,12 @@ impl Team {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            resume_unwind(first.unwrap_or_else(|| Box::new("a member left the run")));
+            resume_unwind(first.unwrap_or_else(|| Box::new("a worker left the run")));
         }
     }
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.start();
@@ -286,14 +286,14 @@ impl Drop for Team {
     }
 }
 
-impl Member<'_> {
-    /// Waits until every thread of the team is here; what they wrote before is then visible.
-    /// If another member panics instead, unwinds out of the run.
+impl Worker<'_> {
+    /// Waits until every thread of the pool is here; what they wrote before is then visible.
+    /// If another worker panics instead, unwinds out of the run.
     pub fn barrier(&self) {
         self.shared.barrier();
     }
 
-    /// This member's share of `0..items`, contiguous, in steps of `granule`.
+    /// This worker's share of `0..items`, contiguous, in steps of `granule`.
     pub fn share(&self, items: usize, granule: usize) -> std::ops::Range<usize> {
         let granules = items.div_ceil(granule);
         let at = |index: usize| (index * granules / self.count * granule).min(items);

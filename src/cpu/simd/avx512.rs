@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Lanes, Vectorised};
+use super::{Simd, Vectorised};
 
 /// AVX-512 F, BW, DQ and VL; AVX512-BF16 too if `BF16`.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +26,14 @@ unsafe fn run_bf16<O: Vectorised>(operation: O) -> O::Output {
 
 // SAFETY (all blocks below): the trait asks its callers for the instruction set and for valid
 // pointers.
-impl<const BF16: bool> Lanes for Avx512<BF16> {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type I = __m512i;
     // 24 sums, 3 weights, 1 broadcast of 32 registers; 8 row pointers of 15.
-    const TILE_ROWS: usize = 8;
+    const MICROKERNEL_ROWS: usize = 8;
 
     #[inline(always)]
-    fn tile_units(rows: usize) -> usize {
+    fn microkernel_panels(rows: usize) -> usize {
         match rows {
             0..=4 => 5,
             5 | 6 => 4,

@@ -5,7 +5,7 @@ use std::arch::asm;
 
 use half::bf16;
 
-use super::{Lanes, Vectorised};
+use super::{Simd, Vectorised};
 
 /// NEON.
 #[derive(Clone, Copy, Debug)]
@@ -20,14 +20,14 @@ unsafe fn run<O: Vectorised>(operation: O) -> O::Output {
 
 // SAFETY (all blocks below): the trait asks its callers for the instruction set and for valid
 // pointers.
-impl Lanes for Neon {
+impl Simd for Neon {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
     // 24 sums, 4 weights, 1 broadcast of 32 registers.
-    const TILE_ROWS: usize = 6;
+    const MICROKERNEL_ROWS: usize = 6;
 
     #[inline(always)]
-    fn tile_units(rows: usize) -> usize {
+    fn microkernel_panels(rows: usize) -> usize {
         match rows {
             0 | 1 => 4,
             2 => 2,

@@ -6,16 +6,16 @@ use super::blocks::Upcoming;
 use crate::cpu::isa::Isa;
 use crate::cpu::rows::Element;
 
-/// Columns of a unit: the granule in which weights are packed and columns are shared out.
-pub const UNIT: usize = 16;
+/// Columns of a panel: the granule in which weights are packed and columns are shared out.
+pub const PANEL: usize = 16;
 
-/// How the columns of a weight matrix are placed in units.
+/// How the columns of a weight matrix are placed in panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Columns {
-    /// Unit `i` holds columns `16 i .. 16 i + 16`; the last one is padded with zeros.
+    /// Panel `i` holds columns `16 i .. 16 i + 16`; the last one is padded with zeros.
     Plain,
-    /// The matrix has `2 n` columns, an `a` and a `b` half; unit `2 i` holds columns
-    /// `16 i .. 16 i + 16` of the a half and unit `2 i + 1` those of the b half, so that a gate
+    /// The matrix has `2 n` columns, an `a` and a `b` half; panel `2 i` holds columns
+    /// `16 i .. 16 i + 16` of the a half and panel `2 i + 1` those of the b half, so that a gate
     /// finds both side by side.
     Gated,
 }
@@ -25,13 +25,13 @@ pub enum Columns {
 #[repr(C, align(64))]
 struct Line([u32; 16]);
 
-/// A weight matrix packed for [`super::accumulate`]: by unit, then by segment, then by
-/// [`Element::GROUP`] of k, `[16][GROUP]` weights: all that a unit needs is one run of memory.
+/// A weight matrix packed for [`super::accumulate`]: by panel, then by segment, then by
+/// [`Element::GROUP`] of k, `[16][GROUP]` weights: all that a panel needs is one run of memory.
 #[derive(Clone, Debug)]
 pub struct Packed<E> {
     segments: Vec<usize>,
     depth: usize,
-    units: usize,
+    panels: usize,
     lines: Vec<Line>,
     element: std::marker::PhantomData<E>,
 }
@@ -46,8 +46,8 @@ impl<E: Element> Packed<E> {
         columns: Columns,
         weight: impl Fn(usize, usize, usize) -> f32,
     ) -> Self {
-        let groups = n.div_ceil(UNIT);
-        let units = match columns {
+        let groups = n.div_ceil(PANEL);
+        let panels = match columns {
             Columns::Plain => groups,
             Columns::Gated => 2 * groups,
         };
@@ -57,20 +57,20 @@ impl<E: Element> Packed<E> {
             .collect();
         let depth: usize = padded.iter().sum();
         let per_line = size_of::<Line>() / size_of::<E>();
-        let mut lines = vec![Line::zeroed(); (units * depth * UNIT).div_ceil(per_line)];
+        let mut lines = vec![Line::zeroed(); (panels * depth * PANEL).div_ceil(per_line)];
         let data: &mut [E] = bytemuck::cast_slice_mut(&mut lines);
-        for unit in 0..units {
+        for panel in 0..panels {
             let (group, half) = match columns {
-                Columns::Plain => (unit, 0),
-                Columns::Gated => (unit / 2, unit % 2),
+                Columns::Plain => (panel, 0),
+                Columns::Gated => (panel / 2, panel % 2),
             };
-            let mut start = unit * depth;
+            let mut start = panel * depth;
             for (segment, (&k, &padded)) in segments.iter().zip(&padded).enumerate() {
                 for k_index in 0..k {
-                    for lane in 0..UNIT.min(n - group * UNIT) {
-                        let column = half * n + group * UNIT + lane;
+                    for lane in 0..PANEL.min(n - group * PANEL) {
+                        let column = half * n + group * PANEL + lane;
                         let (block, within) = (k_index / E::GROUP, k_index % E::GROUP);
-                        let at = (start + block * E::GROUP) * UNIT + lane * E::GROUP + within;
+                        let at = (start + block * E::GROUP) * PANEL + lane * E::GROUP + within;
                         data[at] = E::from_f32(weight(segment, k_index, column));
                     }
                 }
@@ -80,15 +80,15 @@ impl<E: Element> Packed<E> {
         Self {
             segments: padded,
             depth,
-            units,
+            panels,
             lines,
             element: std::marker::PhantomData,
         }
     }
 
-    /// Units of 16 columns.
-    pub fn units(&self) -> usize {
-        self.units
+    /// Panels of 16 columns.
+    pub fn panels(&self) -> usize {
+        self.panels
     }
 
     /// Padded length of each segment, in elements.
@@ -101,17 +101,17 @@ impl<E: Element> Packed<E> {
         std::mem::size_of_val(self.lines.as_slice())
     }
 
-    /// The weights of the units from `unit` on, for [`super::accumulate_then`].
-    pub fn upcoming(&self, unit: usize) -> Upcoming {
+    /// The weights of the panels from `panel` on, for [`super::accumulate_then`].
+    pub fn upcoming(&self, panel: usize) -> Upcoming {
         let cells = self.depth / E::GROUP;
         let weights: *const i32 = self.lines.as_ptr().cast();
         Upcoming {
-            weights: weights.wrapping_add(unit * cells * UNIT),
-            unit_stride: cells * UNIT,
+            weights: weights.wrapping_add(panel * cells * PANEL),
+            panel_stride: cells * PANEL,
         }
     }
 
-    /// Sum of the padded segment lengths: `16 * depth` weights from one unit to the next.
+    /// Sum of the padded segment lengths: `16 * depth` weights from one panel to the next.
     pub(super) fn depth(&self) -> usize {
         self.depth
     }

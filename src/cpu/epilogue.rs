@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use super::isa::Isa;
-use super::lanes::{LANES, Lanes, Store, Vectorised};
+use super::simd::{LANES, Simd, Store, Vectorised};
 use super::math;
-use super::products::UNIT;
+use super::gemm::PANEL;
 use super::rows::{Element, Rows};
 
 /// What is made of the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// `y = sum`, units in plain order.
+    /// `y = sum`, panels in plain order.
     Plain,
-    /// `y = residual + a * sigmoid(b)`, units in gated order.
+    /// `y = residual + a * sigmoid(b)`, panels in gated order.
     Gate,
 }
 
@@ -30,16 +30,16 @@ pub struct Destination<E> {
     pub concat_elu: Option<Rows<E>>,
 }
 
-/// Finishes the rows `rows`, columns of the units `units` (pairs of units when gated).
+/// Finishes the rows `rows`, columns of the panels `panels` (pairs of panels when gated).
 ///
 /// # Safety
-/// As for [`super::products::accumulate`]; `residual` must be given for [`Op::Gate`].
+/// As for [`super::gemm::accumulate`]; `residual` must be given for [`Op::Gate`].
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn finish<E: Element>(
     isa: Isa,
     op: Op,
     n: usize,
-    units: Range<usize>,
+    panels: Range<usize>,
     rows: Range<usize>,
     acc: Rows<f32>,
     residual: Option<Rows<f32>>,
@@ -50,8 +50,8 @@ pub unsafe fn finish<E: Element>(
         Op::Gate => residual,
     };
     let groups = match gate {
-        None => units,
-        Some(_) => units.start / 2..units.end / 2,
+        None => panels,
+        Some(_) => panels.start / 2..panels.end / 2,
     };
     let operation = Finish {
         gate,
@@ -80,7 +80,7 @@ impl<E: Element> Vectorised for Finish<E> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    unsafe fn run<L: Simd>(self) {
         for row in self.rows.clone() {
             // SAFETY: the caller vouches for the rows.
             let line = unsafe {
@@ -94,14 +94,14 @@ impl<E: Element> Vectorised for Finish<E> {
                     concat_elu: self.to.concat_elu.map(|rows| rows.row(row)),
                 }
             };
-            let whole = self.groups.end.min(self.n / UNIT).max(self.groups.start);
+            let whole = self.groups.end.min(self.n / PANEL).max(self.groups.start);
             for group in self.groups.start..whole {
                 // SAFETY: the group's sixteen columns are below n.
-                unsafe { line.group::<L>(group, UNIT) };
+                unsafe { line.group::<L>(group, PANEL) };
             }
-            for group in whole..self.groups.end.min(self.n.div_ceil(UNIT)) {
+            for group in whole..self.groups.end.min(self.n.div_ceil(PANEL)) {
                 // SAFETY: that many columns are below n.
-                unsafe { line.group::<L>(group, self.n - group * UNIT) };
+                unsafe { line.group::<L>(group, self.n - group * PANEL) };
             }
         }
     }
@@ -121,15 +121,15 @@ struct Line<E> {
 impl<E: Element> Line<E> {
     /// Finishes the first `width` columns of a group.
     #[inline(always)]
-    unsafe fn group<L: Lanes>(&self, group: usize, width: usize) {
-        let column = group * UNIT;
+    unsafe fn group<L: Simd>(&self, group: usize, width: usize) {
+        let column = group * PANEL;
         // SAFETY: the caller vouches for the rows and for `width`.
         unsafe {
             let y = match self.residual {
                 None => L::load(self.sums.add(column)),
                 Some(residual) => {
                     let a = L::load(self.sums.add(2 * column));
-                    let b = L::load(self.sums.add(2 * column + UNIT));
+                    let b = L::load(self.sums.add(2 * column + PANEL));
                     let residual = load::<L>(residual.add(column), width);
                     L::add(math::times_sigmoid::<L>(a, b), residual)
                 }
@@ -157,7 +157,7 @@ impl<E: Element> Line<E> {
 }
 
 #[inline(always)]
-unsafe fn load<L: Lanes>(from: *const f32, width: usize) -> L::F {
+unsafe fn load<L: Simd>(from: *const f32, width: usize) -> L::F {
     // SAFETY: the caller vouches for `width` values.
     unsafe {
         if width == LANES {

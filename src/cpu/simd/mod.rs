@@ -1,6 +1,6 @@
 //! Sixteen f32 lanes, the granule of all inner loops, for every instruction set.
 //!
-//! Inner loops are written once, generic over [`Lanes`], as a [`Vectorised`] operation, and
+//! Inner loops are written once, generic over [`Simd`], as a [`Vectorised`] operation, and
 //! instantiated per instruction set by [`Isa::run`]. Every operation rounds as IEEE 754 says, so
 //! all instruction sets give the same bits.
 
@@ -26,25 +26,25 @@ use half::bf16;
 
 use super::isa::Isa;
 
-/// Lanes of a [`Lanes::F`] or [`Lanes::I`].
+/// Simd of a [`Simd::F`] or [`Simd::I`].
 pub const LANES: usize = 16;
 
 /// Operations on sixteen lanes with one instruction set.
 ///
 /// # Safety
 /// All functions require that the processor has the instruction set; code that calls them runs
-/// inside [`Lanes::run`], which compiles it with the instruction set enabled. Pointers must be
+/// inside [`Simd::run`], which compiles it with the instruction set enabled. Pointers must be
 /// valid for sixteen elements; no alignment is needed.
-pub trait Lanes: Copy + 'static {
+pub trait Simd: Copy + 'static {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen i32.
     type I: Copy;
     /// Most rows of a product's tile: row pointers and sums stay in registers.
-    const TILE_ROWS: usize;
+    const MICROKERNEL_ROWS: usize;
 
-    /// Most units of a product's tile of `rows` rows.
-    fn tile_units(rows: usize) -> usize;
+    /// Most panels of a product's tile of `rows` rows.
+    fn microkernel_panels(rows: usize) -> usize;
 
     /// Runs `operation` as a function of its own, compiled for this instruction set.
     unsafe fn run<O: Vectorised>(operation: O) -> O::Output;
@@ -90,9 +90,9 @@ pub trait Lanes: Copy + 'static {
     }
 }
 
-/// [`Lanes::dot_pairs`] where there is no instruction for it.
+/// [`Simd::dot_pairs`] where there is no instruction for it.
 #[inline(always)]
-unsafe fn expanded_dot_pairs<L: Lanes>(sum: L::F, a: L::I, b: L::I) -> L::F {
+unsafe fn expanded_dot_pairs<L: Simd>(sum: L::F, a: L::I, b: L::I) -> L::F {
     // SAFETY: as for the trait. A bf16 is the high half of an f32.
     unsafe {
         let high = L::splat_i(0xffff_0000_u32 as i32);
@@ -105,12 +105,12 @@ unsafe fn expanded_dot_pairs<L: Lanes>(sum: L::F, a: L::I, b: L::I) -> L::F {
 }
 
 /// Code that is compiled once per instruction set. `run` and all it calls must be
-/// `#[inline(always)]`, or go through [`Lanes::run`].
+/// `#[inline(always)]`, or go through [`Simd::run`].
 pub trait Vectorised {
     type Output;
     /// # Safety
-    /// As for [`Lanes`]; the operation adds its own conditions on the pointers it holds.
-    unsafe fn run<L: Lanes>(self) -> Self::Output;
+    /// As for [`Simd`]; the operation adds its own conditions on the pointers it holds.
+    unsafe fn run<L: Simd>(self) -> Self::Output;
 }
 
 impl Isa {

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{LANES, Lanes, Vectorised};
+use super::{LANES, Simd, Vectorised};
 
 /// Arrays of sixteen.
 #[derive(Clone, Copy, Debug)]
@@ -13,12 +13,12 @@ fn each<A: Copy, B: Copy, C>(a: [A; LANES], b: [B; LANES], f: impl Fn(A, B) -> C
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-impl Lanes for Portable {
+impl Simd for Portable {
     type F = [f32; LANES];
     type I = [i32; LANES];
-    const TILE_ROWS: usize = 2;
+    const MICROKERNEL_ROWS: usize = 2;
 
-    fn tile_units(_rows: usize) -> usize {
+    fn microkernel_panels(_rows: usize) -> usize {
         1
     }
 

@@ -1,20 +1,20 @@
-//! The thread team: barriers, panics, shares.
+//! The thread pool: barriers, panics, shares.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fastpix::cpu::threads::Team;
+use fastpix::cpu::thread_pool::ThreadPool;
 
 #[test]
 fn every_member_runs_once_per_run() {
     for size in [1, 2, 3, 9] {
-        let team = Team::new(size);
+        let pool = ThreadPool::new(size);
         for _ in 0..100 {
             let seen: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
-            team.run(|member| {
-                assert_eq!(member.count, size);
-                seen[member.index].fetch_add(1, Ordering::Relaxed);
+            pool.run(|worker| {
+                assert_eq!(worker.count, size);
+                seen[worker.index].fetch_add(1, Ordering::Relaxed);
             });
             assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) == 1));
         }
@@ -25,18 +25,18 @@ fn every_member_runs_once_per_run() {
 fn barriers_order_what_members_write() {
     // More threads than any test machine of ours has cores, too.
     for size in [2, 3, 16] {
-        let team = Team::new(size);
+        let pool = ThreadPool::new(size);
         let rounds = 2000;
         let slots: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
-        team.run(|member| {
+        pool.run(|worker| {
             for round in 1..=rounds {
                 // Relaxed: the barrier alone must make it visible.
-                slots[member.index].store(round, Ordering::Relaxed);
-                member.barrier();
+                slots[worker.index].store(round, Ordering::Relaxed);
+                worker.barrier();
                 for slot in &slots {
                     assert_eq!(slot.load(Ordering::Relaxed), round);
                 }
-                member.barrier();
+                worker.barrier();
             }
         });
     }
@@ -44,20 +44,20 @@ fn barriers_order_what_members_write() {
 
 #[test]
 fn members_that_sleep_at_a_barrier_are_woken() {
-    let team = Team::new(3);
+    let pool = ThreadPool::new(3);
     let passed = AtomicUsize::new(0);
-    team.run(|member| {
+    pool.run(|worker| {
         for round in 0..9 {
-            if round % 3 == member.index {
+            if round % 3 == worker.index {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            member.barrier();
+            worker.barrier();
         }
         passed.fetch_add(1, Ordering::Relaxed);
     });
     // And between runs.
     std::thread::sleep(Duration::from_millis(5));
-    team.run(|_| {
+    pool.run(|_| {
         passed.fetch_add(1, Ordering::Relaxed);
     });
     assert_eq!(passed.into_inner(), 6);
@@ -66,26 +66,26 @@ fn members_that_sleep_at_a_barrier_are_woken() {
 #[test]
 fn a_panic_reaches_the_caller_and_the_team_lives_on() {
     for size in [1, 2, 5] {
-        let team = Team::new(size);
+        let pool = ThreadPool::new(size);
         for culprit in 0..size {
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                team.run(|member| {
-                    member.barrier();
-                    if member.index == culprit {
-                        panic!("member {culprit} fails");
+                pool.run(|worker| {
+                    worker.barrier();
+                    if worker.index == culprit {
+                        panic!("worker {culprit} fails");
                     }
                     // The others wait for one that never comes.
-                    member.barrier();
+                    worker.barrier();
                 });
             }));
             let payload = caught.expect_err("the panic must come through");
             let message = payload.downcast_ref::<String>().cloned();
-            assert_eq!(message, Some(format!("member {culprit} fails")));
+            assert_eq!(message, Some(format!("worker {culprit} fails")));
             let sum = AtomicUsize::new(0);
-            team.run(|member| {
-                member.barrier();
-                sum.fetch_add(member.index + 1, Ordering::Relaxed);
-                member.barrier();
+            pool.run(|worker| {
+                worker.barrier();
+                sum.fetch_add(worker.index + 1, Ordering::Relaxed);
+                worker.barrier();
                 assert_eq!(sum.load(Ordering::Relaxed), size * (size + 1) / 2);
             });
         }
@@ -94,18 +94,18 @@ fn a_panic_reaches_the_caller_and_the_team_lives_on() {
 
 #[test]
 fn runs_from_several_threads_take_turns() {
-    let team = Team::new(2);
+    let pool = ThreadPool::new(2);
     let inside = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    team.run(|member| {
-                        if member.index == 0 {
+                    pool.run(|worker| {
+                        if worker.index == 0 {
                             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         }
-                        member.barrier();
-                        if member.index == 0 {
+                        worker.barrier();
+                        if worker.index == 0 {
                             inside.fetch_sub(1, Ordering::SeqCst);
                         }
                     });
@@ -125,10 +125,10 @@ fn shares_cover_everything_once_in_whole_granules() {
         (5, 0, 2),
         (2, 21, 4),
     ] {
-        let team = Team::new(size);
+        let pool = ThreadPool::new(size);
         let covered: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
-        team.run(|member| {
-            let share = member.share(items, granule);
+        pool.run(|worker| {
+            let share = worker.share(items, granule);
             assert!(share.start.is_multiple_of(granule) || share.is_empty());
             for item in share {
                 covered[item].fetch_add(1, Ordering::Relaxed);
