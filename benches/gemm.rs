@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate_then};
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
-use fastpix::cpu::gemm::{Columns, Packed, PANEL, accumulate_then};
 use fastpix::cpu::rows::{Element, Rows};
 use fastpix::model::{Epilogue, Hyperparameters, Layers, Plan, Term};
 use half::bf16;

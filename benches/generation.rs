@@ -13,7 +13,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::CudaError;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Item, U8Images, Path, Precision, Request,
+    Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request, U8Images,
 };
 
 const SIZE: (usize, usize) = (32, 32);

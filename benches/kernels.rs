@@ -11,7 +11,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::{self, CudaError, DeviceInfo};
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Item, U8Images, Path, Precision, Request,
+    Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request, U8Images,
 };
 
 const BATCH: usize = 16;

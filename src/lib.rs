@@ -42,6 +42,8 @@
 //! - [`atomic_file`]: files that appear whole or not at all.
 #![warn(missing_docs)]
 
+pub mod atomic_file;
+pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
 pub mod cuda;
@@ -50,10 +52,10 @@ mod engine;
 pub mod images;
 pub mod model;
 pub mod models;
+pub mod network;
 mod npy_header;
-pub mod atomic_file;
 
 pub use engine::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LaunchMode, U8Images,
-    Path, Profile, Precision, Request, bits_per_dim,
+    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LaunchMode, Path,
+    Precision, Profile, Request, U8Images, bits_per_dim,
 };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
 use fastpix::model::Weights;
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, U8Images, Path as Evaluation};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Path as Evaluation, U8Images};
 use reference::{assert_close, npy, npz, oracle};
 
 fn load(file: &str, raw_weights: bool) -> Weights {

@@ -160,7 +160,11 @@ fn two_devices_make_the_images_that_one_makes() {
             return;
         }
         let request = request("tiny_cond", 3, (4, 4), Path::Cached);
-        let two = engine("tiny_cond", DeviceChoice::Cuda(vec![0, 1]), LaunchMode::Graph);
+        let two = engine(
+            "tiny_cond",
+            DeviceChoice::Cuda(vec![0, 1]),
+            LaunchMode::Graph,
+        );
         assert!(generate(&two, &request) == generate(&cuda("tiny_cond"), &request));
     });
 }

@@ -6,8 +6,8 @@ mod reference;
 
 use device::on_a_device;
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, LaunchMode, U8Images, Path, Precision,
-    Request, models,
+    Control, DeviceChoice, Engine, EngineOptions, Images, LaunchMode, Path, Precision, Request,
+    U8Images, models,
 };
 use reference::{assert_close, inputs, npy, npz, oracle, weights};
 

@@ -7,7 +7,7 @@ use child::answer;
 use device::on_a_device;
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, U8Images, Path, Request, models,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Path, Request, U8Images, models,
 };
 
 /// Channel and mixture counts that fill no tile, no warp and no vector of four.

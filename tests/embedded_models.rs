@@ -4,7 +4,7 @@ mod reference;
 
 use std::path::Path as FilePath;
 
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, U8Images, Path, Precision, models};
+use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Path, Precision, U8Images, models};
 use reference::{Array, npz};
 
 /// Mean bits/dim of a model's held-out images: ours and the training framework's.

@@ -2,8 +2,8 @@
 //! this machine has.
 
 use fastpix::cpu::epilogue::{Destination, Op, finish};
+use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate};
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::gemm::{Columns, Packed, PANEL, accumulate};
 use fastpix::cpu::rows::{Element, Rows};
 use half::bf16;
 
@@ -149,7 +149,9 @@ impl<E: Element> Case<E> {
                     )
                 })
                 .collect(),
-            acc: Matrix::new(rows, panels * PANEL, layout, f32::NAN, |_, _| numbers.next()),
+            acc: Matrix::new(rows, panels * PANEL, layout, f32::NAN, |_, _| {
+                numbers.next()
+            }),
             rows,
         }
     }

@@ -3,8 +3,7 @@
 
 use fastpix::model::{Hyperparameters, Weights};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Images, Item, U8Images, Path, Precision,
-    Request,
+    Control, DeviceChoice, Engine, EngineOptions, Images, Item, Path, Precision, Request, U8Images,
 };
 use proptest::prelude::*;
 

@@ -13,7 +13,7 @@ use super::storage::{Keep, Storage};
 use super::thread_pool::ThreadPool;
 use crate::distribution::{Mixture, Philox, round_to_grid, to_grid_value};
 use crate::engine::{
-    Control, EngineError, EngineOptions, Images, U8Images, Path, Profile, Precision, Request,
+    Control, EngineError, EngineOptions, Images, Path, Precision, Profile, Request, U8Images,
 };
 use crate::model::{Hyperparameters, Weights};
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::isa::Isa;
-use super::simd::{LANES, Simd, Store, Vectorised};
-use super::math;
 use super::gemm::PANEL;
+use super::isa::Isa;
+use super::math;
 use super::rows::{Element, Rows};
+use super::simd::{LANES, Simd, Store, Vectorised};
 
 /// What is made of the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::epilogue::{Destination, finish};
+use super::gemm::{PANEL, Upcoming, accumulate, accumulate_then};
 use super::packed::{PackedModel, Scheduled};
 use super::profile::{Lap, ProfileClock, Stopwatch};
-use super::gemm::{PANEL, Upcoming, accumulate, accumulate_then};
 use super::rows::{Element, Rows};
 use super::storage::{Plane, Storage};
-use super::thread_pool::{Worker, ThreadPool};
+use super::thread_pool::{ThreadPool, Worker};
 use crate::engine::Control;
 use crate::model::{Epilogue, Form, Phase, Step, StepId, Term};
 

@@ -1,16 +1,16 @@
 //! CPU backend: products, vectorised epilogues, threads, and the executor that walks the plan.
 
 mod engine;
-mod executor;
 pub mod epilogue;
+mod executor;
+pub mod gemm;
 pub mod isa;
-mod simd;
 pub mod math;
 mod packed;
-pub mod roofline;
 mod profile;
-pub mod gemm;
+pub mod roofline;
 pub mod rows;
+mod simd;
 mod storage;
 pub mod thread_pool;
 

@@ -1,8 +1,8 @@
 //! A model ready for the CPU: the plan with its weights packed for the products.
 
 use super::epilogue::Op;
+use super::gemm::{Columns, PANEL, Packed};
 use super::isa::Isa;
-use super::gemm::{Columns, Packed, PANEL};
 use super::rows::Element;
 use crate::model::{Epilogue, Plan, Step, StepId, Term, Weights};
 

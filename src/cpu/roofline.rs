@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytemuck::Zeroable;
 use half::bf16;
 
+use super::gemm::kernels::Gemm;
 use super::isa::Isa;
 use super::simd::{LANES, Simd, Vectorised};
-use super::gemm::kernels::Gemm;
 
 /// Steps of a timed run, per chain.
 const STEPS: usize = 20_000;

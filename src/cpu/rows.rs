@@ -3,8 +3,8 @@
 use bytemuck::Pod;
 use half::bf16;
 
-use super::simd::Store;
 use super::gemm::kernels::Gemm;
+use super::simd::Store;
 
 /// A number that activations and weights are stored as. Sums are always f32.
 ///

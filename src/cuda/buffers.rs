@@ -5,9 +5,9 @@
 
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits, sys};
 
-use super::parameters;
 use super::device::Device;
 use super::error::{Context, CudaError};
+use super::parameters;
 use super::tiling::packed_width;
 use crate::engine::Precision;
 use crate::model::{Form, Hyperparameters, Plan, Step};

@@ -6,7 +6,7 @@ use super::buffers::Shape;
 use super::error::CudaError;
 use super::session::{Batch, DeviceModel};
 use crate::engine::{
-    Control, EngineError, EngineOptions, Images, Item, U8Images, Path, Precision, Request,
+    Control, EngineError, EngineOptions, Images, Item, Path, Precision, Request, U8Images,
 };
 use crate::model::{Hyperparameters, Plan, Weights};
 

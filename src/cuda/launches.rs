@@ -4,12 +4,12 @@
 
 use cudarc::driver::LaunchConfig;
 
-use super::parameters::{Likelihood, Output, SEGMENTS, Segment, Step as StepArguments};
 use super::buffers::Buffers;
 use super::device::{Device, Kernel};
 use super::error::CudaError;
-use super::tiling::{PixelBlock, TILE_COLUMNS, TILE_ROWS};
 use super::packed::{PackedOutput, PackedStep};
+use super::parameters::{Likelihood, Output, SEGMENTS, Segment, Step as StepArguments};
+use super::tiling::{PixelBlock, TILE_COLUMNS, TILE_ROWS};
 use crate::engine::Precision;
 use crate::model::{Epilogue, Form, Hyperparameters, Plan, StepId, Term};
 

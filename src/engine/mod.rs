@@ -7,7 +7,7 @@ mod request;
 
 pub use error::EngineError;
 pub use options::{DeviceChoice, EngineOptions, LaunchMode, Precision};
-pub use request::{Control, Images, Item, U8Images, Path, Profile, Request};
+pub use request::{Control, Images, Item, Path, Profile, Request, U8Images};
 
 use crate::cpu::CpuEngine;
 use crate::cuda::CudaEngine;

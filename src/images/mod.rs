@@ -1,8 +1,8 @@
 //! Image files: PNGs and NumPy arrays, read with checks and written whole or not at all.
 
+mod contact_sheet;
 mod npy;
 mod png;
-mod contact_sheet;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{U8Images, atomic_file};
 
+pub use contact_sheet::ContactSheet;
 pub use npy::{NpyElement, NpyWriter, read_labels};
 pub use png::{Provenance, write_png};
-pub use contact_sheet::ContactSheet;
 
 /// Largest side of an image read from a file, the largest that models take.
 const LARGEST_SIDE: usize = 1 << 16;

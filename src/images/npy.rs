@@ -8,8 +8,8 @@ use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr, WriterBuilder
 
 use super::{ImageError, LARGEST_SIDE};
 use crate::U8Images;
-use crate::npy_header;
 use crate::atomic_file::AtomicFile;
+use crate::npy_header;
 
 /// First bytes of every `.npy` file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";

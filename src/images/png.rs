@@ -9,7 +9,7 @@ use png::text_metadata::TEXtChunk;
 use png::{BitDepth, ColorType, Decoder, Encoder, Info, Limits, Transformations};
 use serde::{Deserialize, Serialize};
 
-use super::{ImageError, LARGEST_SIDE, ContactSheet};
+use super::{ContactSheet, ImageError, LARGEST_SIDE};
 use crate::U8Images;
 use crate::atomic_file::AtomicFile;
 
@@ -47,7 +47,11 @@ pub struct Provenance {
 ///
 /// # Errors
 /// When the file cannot be written, or the picture is too large for a PNG.
-pub fn write_png(path: &Path, tiles: &ContactSheet<'_>, made: &Provenance) -> Result<(), ImageError> {
+pub fn write_png(
+    path: &Path,
+    tiles: &ContactSheet<'_>,
+    made: &Provenance,
+) -> Result<(), ImageError> {
     let fail = |fault| ImageError::io(path, "write", fault);
     let [height, width] = tiles.size().map(u32::try_from);
     // PNG stores sides in 31 bits.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{Item, U8Images, Request};
+use fastpix::{Item, Request, U8Images};
 use npyz::{DType, NpyFile};
 
 /// A file of `tests/golden/parity`.

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use fastpix::images::{self, NpyWriter, Provenance, ContactSheet, write_png};
+use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, write_png};
 use fastpix::model::Hyperparameters;
-use fastpix::{Control, Engine, EngineError, Images, Item, U8Images, Path, Precision, Request};
+use fastpix::{Control, Engine, EngineError, Images, Item, Path, Precision, Request, U8Images};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fastpix::images::NpyWriter;
-use fastpix::{Control, EngineError, U8Images, Precision};
+use fastpix::{Control, EngineError, Precision, U8Images};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};

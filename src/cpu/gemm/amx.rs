@@ -1,7 +1,7 @@
 //! bf16 products on AMX tiles: 16 rows by 16 columns of f32 sums, 32 bf16 of k at a time.
 //!
 //! The packed weights of a panel are tiles already: 16 pairs of k by 16 columns, 1 KB in a row.
-//! Microkernel operations sit behind [`ContactSheet`], so that everything else here is tested on machines
+//! Microkernel operations sit behind [`Tiles`], so that everything else here is tested on machines
 //! without AMX against a model of the instructions; the instructions are tested there too, by
 //! trapping them. **They have not been run by a processor that has them: none was at hand.**
 
@@ -20,7 +20,7 @@ const MICROKERNEL_ROWS: usize = 16;
 const TILE_K: usize = 32;
 /// Units of a block with one tile of rows; with two it has half of them, so that four tiles of
 /// sums are in flight either way.
-const BLOCK_UNITS: usize = 4;
+const BLOCK_PANELS: usize = 4;
 
 /// The roles of the eight tiles.
 const SUMS: [u8; 4] = [0, 1, 2, 3];
@@ -71,9 +71,9 @@ impl Config {
 /// The tile instructions.
 ///
 /// # Safety
-/// ContactSheet must be configured before they are used; addresses must be valid for as many rows of 64
+/// Tiles must be configured before they are used; addresses must be valid for as many rows of 64
 /// bytes, `stride` bytes apart, as the tile has.
-pub(super) trait ContactSheet {
+pub(super) trait Tiles {
     unsafe fn configure(&mut self, config: &Config);
     /// Gives the tiles back: a thread that keeps them costs the system at every switch.
     unsafe fn release(&mut self);
@@ -90,7 +90,7 @@ pub(super) struct Hardware;
 
 // The compiler knows nothing of tile registers and so leaves them alone between these blocks.
 // SAFETY (all blocks below): the trait asks its callers for what the instructions need.
-impl ContactSheet for Hardware {
+impl Tiles for Hardware {
     #[inline(always)]
     unsafe fn configure(&mut self, config: &Config) {
         // SAFETY: see above.
@@ -149,7 +149,7 @@ fn even(product: &Accumulate<'_, bf16>, rows: Range<usize>) -> Range<usize> {
 ///
 /// # Safety
 /// As there; the tile instructions must be available.
-pub(super) unsafe fn accumulate<T: ContactSheet>(tiles: &mut T, product: &Accumulate<'_, bf16>) {
+pub(super) unsafe fn accumulate<T: Tiles>(tiles: &mut T, product: &Accumulate<'_, bf16>) {
     let mut rows = product.rows.clone();
     let mut config = None;
     while !rows.is_empty() {
@@ -164,11 +164,11 @@ pub(super) unsafe fn accumulate<T: ContactSheet>(tiles: &mut T, product: &Accumu
                 config = Some(wanted);
             }
             if second.is_empty() {
-                for panels in super::blocks::parts(product.panels.clone(), BLOCK_UNITS) {
+                for panels in super::blocks::parts(product.panels.clone(), BLOCK_PANELS) {
                     one_tile_of_rows(tiles, product, first.start, panels);
                 }
             } else {
-                for panels in super::blocks::parts(product.panels.clone(), BLOCK_UNITS / 2) {
+                for panels in super::blocks::parts(product.panels.clone(), BLOCK_PANELS / 2) {
                     two_tiles_of_rows(tiles, product, [first.start, second.start], panels);
                 }
             }
@@ -214,7 +214,7 @@ impl Stream {
     }
 
     #[inline(always)]
-    unsafe fn load<const W: u8, T: ContactSheet>(&mut self, tiles: &mut T) {
+    unsafe fn load<const W: u8, T: Tiles>(&mut self, tiles: &mut T) {
         const BYTES: usize = TILE_K * PANEL * size_of::<bf16>();
         // SAFETY: the caller loads no more tiles than the panel has.
         unsafe {
@@ -227,7 +227,7 @@ impl Stream {
 
 /// Up to four panels of one tile of rows.
 #[inline(always)]
-unsafe fn one_tile_of_rows<T: ContactSheet>(
+unsafe fn one_tile_of_rows<T: Tiles>(
     tiles: &mut T,
     product: &Accumulate<'_, bf16>,
     row: usize,
@@ -284,7 +284,7 @@ unsafe fn one_tile_of_rows<T: ContactSheet>(
 
 /// One or two panels of two tiles of rows.
 #[inline(always)]
-unsafe fn two_tiles_of_rows<T: ContactSheet>(
+unsafe fn two_tiles_of_rows<T: Tiles>(
     tiles: &mut T,
     product: &Accumulate<'_, bf16>,
     rows: [usize; 2],

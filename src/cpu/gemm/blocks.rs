@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::microkernel::{Ahead, Microkernel};
-use super::{Packed, PANEL};
-use crate::cpu::simd::{Simd, Vectorised};
+use super::{PANEL, Packed};
 use crate::cpu::rows::{Element, Rows};
+use crate::cpu::simd::{Simd, Vectorised};
 
 /// Cells (see [`super::microkernel`]) of k in a block: three panels of weights are 24 KB.
 const BLOCK_CELLS: usize = 128;
@@ -74,7 +74,10 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                             let at = panels.start * depth + at + cells.len();
                             (weights.wrapping_add(at * PANEL), depth * PANEL)
                         } else if panels.end < self.panels.end {
-                            (weights.wrapping_add(panels.end * depth * PANEL), depth * PANEL)
+                            (
+                                weights.wrapping_add(panels.end * depth * PANEL),
+                                depth * PANEL,
+                            )
                         } else if rows.end < self.rows.end {
                             let at = self.panels.start * depth;
                             (weights.wrapping_add(at * PANEL), depth * PANEL)
@@ -91,7 +94,9 @@ impl<E: Element> Vectorised for Accumulate<'_, E> {
                             let block = Block {
                                 cells: cells.clone(),
                                 // SAFETY: the panel and k are within the weights.
-                                weights: unsafe { weights.add((panels.start * depth + at) * PANEL) },
+                                weights: unsafe {
+                                    weights.add((panels.start * depth + at) * PANEL)
+                                },
                                 panel_stride: depth * PANEL,
                                 segment: *segment,
                                 acc: self.acc,

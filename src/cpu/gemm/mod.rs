@@ -8,14 +8,14 @@
 pub(super) mod amx;
 mod blocks;
 pub(super) mod kernels;
-mod packing;
 mod microkernel;
+mod packing;
 
 use std::ops::Range;
 
 use blocks::Accumulate;
 pub use blocks::Upcoming;
-pub use packing::{Columns, Packed, PANEL};
+pub use packing::{Columns, PANEL, Packed};
 
 use super::isa::Isa;
 use super::rows::{Element, Rows};

@@ -8,9 +8,7 @@ use anyhow::Result;
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{measured_bandwidth, measured_peak, measured_read};
 use fastpix::model::Plan;
-use fastpix::{
-    Control, Engine, EngineError, Item, U8Images, Path, Profile, Precision, Request,
-};
+use fastpix::{Control, Engine, EngineError, Item, Path, Precision, Profile, Request, U8Images};
 use half::bf16;
 
 use super::report::{Batch, Machine, Read, Report, Share, Size, Work};

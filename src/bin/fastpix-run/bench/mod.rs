@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use fastpix::model::{Hyperparameters, Plan, Weights};
 use fastpix::atomic_file::AtomicFile;
+use fastpix::model::{Hyperparameters, Plan, Weights};
 use fastpix::{DeviceChoice, Engine, EngineError, EngineOptions};
 
 use crate::model::{self, DeviceArguments};

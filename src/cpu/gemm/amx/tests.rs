@@ -6,8 +6,8 @@ mod model;
 mod trap;
 
 use super::*;
-use crate::cpu::isa::Isa;
 use crate::cpu::gemm::{Columns, Packed};
+use crate::cpu::isa::Isa;
 use model::Model;
 
 /// Operands of a segment in groups of rows with a gap between groups.
@@ -53,7 +53,7 @@ fn weight(segment: usize, k: usize, column: usize) -> f32 {
     ((segment * 5 + k * 7 + column * 3) % 23) as f32 / 8.0 - 1.3
 }
 
-fn assert_products_near_the_exact_sums<T: ContactSheet>(tiles: &mut T) {
+fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
     let segments = [40, 64, 7];
     for rows in [1, 2, 3, 15, 16, 17, 32, 33, 64, 100] {
         for (group, gap) in [(usize::MAX / 4096, 0), (3, 64), (16, 32), (1, 32), (20, 0)] {
@@ -150,7 +150,7 @@ fn the_instructions_compute_what_their_model_does() {
 #[test]
 fn a_whole_model_runs_on_the_instructions() {
     use crate::cpu::CpuEngine;
-    use crate::engine::{Control, Item, U8Images, Path, Precision, Request};
+    use crate::engine::{Control, Item, Path, Precision, Request, U8Images};
     use crate::model::{Hyperparameters, Weights};
 
     // Everything but the products is done with AVX-512.

@@ -4,7 +4,7 @@
 
 use half::bf16;
 
-use super::super::{Config, ContactSheet};
+use super::super::{Config, Tiles};
 
 /// The tiles. Any use that the processor would refuse panics.
 pub struct Model {
@@ -115,7 +115,7 @@ impl Model {
     }
 }
 
-impl ContactSheet for Model {
+impl Tiles for Model {
     unsafe fn configure(&mut self, config: &Config) {
         self.configure(config);
     }

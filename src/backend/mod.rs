@@ -1,0 +1,81 @@
+//! What every backend is asked and answers, whatever the device: the trait [`Backend`], the
+//! requests, the hooks into a run, and what can go wrong.
+
+mod error;
+mod hooks;
+mod nhwc;
+mod request;
+
+use std::fmt::Debug;
+
+pub use error::BackendError;
+pub use hooks::{Hooks, PixelPosition, PixelSource, Profile, SampledRow};
+pub use nhwc::{Codes, Nhwc, U8Images};
+pub use request::{EvaluationMode, ImageRequest, SampleRequest};
+
+use crate::network::layout::Shape;
+
+/// What is wanted of given images.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluationRequest<'a> {
+    /// The images.
+    pub images: &'a Codes,
+    /// One class per image, or none for an unconditional model.
+    pub classes: &'a [usize],
+    /// By cached activations, or all pixels at once.
+    pub mode: EvaluationMode,
+    /// Whether log-likelihoods are wanted beside the parameters.
+    pub likelihoods: bool,
+}
+
+/// What a network says of some given images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// The parameters of every pixel, `[image][row][column][parameter]`; those of the stages one
+    /// after the other.
+    pub parameters: Vec<f32>,
+    /// The log-likelihood of every pixel in nats, `[image][row][column]`; empty if not wanted.
+    pub nats: Vec<f64>,
+}
+
+/// A network made ready on a device.
+///
+/// Requests have been checked against the network: sizes and classes fit, prefixes are whole rows.
+pub trait Backend: Debug + Send + Sync {
+    /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
+    fn describe(&self) -> String;
+
+    /// Bytes of weights as the device reads them.
+    fn weight_bytes(&self) -> usize;
+
+    /// Bytes that cached generation of a batch takes beside the weights and the images.
+    fn cache_bytes(&self, shape: Shape) -> usize;
+
+    /// Samples a batch; returns the values, `[image][row][column][channel]`.
+    ///
+    /// # Errors
+    /// When it was cancelled, the device failed, or a hook is not served by this backend.
+    fn sample(
+        &self,
+        request: &SampleRequest,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<f32>, BackendError>;
+
+    /// Samples a batch and keeps no more than a few rows of it: they are handed to
+    /// [`Hooks::row_done`] and forgotten.
+    ///
+    /// # Errors
+    /// As [`Backend::sample`].
+    fn stream(&self, request: &SampleRequest, hooks: &mut Hooks<'_>) -> Result<(), BackendError>;
+
+    /// Evaluates given images, some at a time; `sink` is called with each part, in order.
+    ///
+    /// # Errors
+    /// When it was cancelled or the device failed, or what the sink returns.
+    fn evaluate(
+        &self,
+        request: &EvaluationRequest<'_>,
+        hooks: &mut Hooks<'_>,
+        sink: &mut dyn FnMut(Evaluation),
+    ) -> Result<(), BackendError>;
+}

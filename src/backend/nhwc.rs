@@ -1,0 +1,52 @@
+//! Batches of images as arrays.
+
+/// A row-major array of shape (N, H, W, C): images, height, width, channels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nhwc<T> {
+    /// Number of images, height, width, channels.
+    pub shape: [usize; 4],
+    /// The numbers, as many as the sides of the shape multiply to.
+    pub values: Vec<T>,
+}
+
+/// 8-bit images.
+pub type U8Images = Nhwc<u8>;
+
+/// Whole numbers from 0 on: 8-bit pixels, codes of a vector quantiser, classes.
+pub type Codes = Nhwc<u16>;
+
+impl<T> Nhwc<T> {
+    /// Images, one after the other.
+    pub fn images(&self) -> impl ExactSizeIterator<Item = &[T]> {
+        let [count, height, width, channels] = self.shape;
+        let length = (height * width * channels).max(1);
+        self.values.chunks(length).take(count)
+    }
+
+    /// Height and width.
+    pub fn size(&self) -> (usize, usize) {
+        (self.shape[1], self.shape[2])
+    }
+
+    /// Whether there are as many numbers as the shape says.
+    pub fn is_whole(&self) -> bool {
+        let sides = self.shape.iter();
+        let length = sides.fold(Some(1usize), |length, &side| length?.checked_mul(side));
+        length == Some(self.values.len())
+    }
+}
+
+impl From<&U8Images> for Codes {
+    fn from(images: &U8Images) -> Self {
+        Self {
+            shape: images.shape,
+            values: images.values.iter().map(|&value| value.into()).collect(),
+        }
+    }
+}
+
+impl From<U8Images> for Codes {
+    fn from(images: U8Images) -> Self {
+        Self::from(&images)
+    }
+}

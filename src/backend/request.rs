@@ -1,0 +1,129 @@
+//! What is asked for.
+
+/// How pixels are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub enum EvaluationMode {
+    /// By cached activations: one evaluation of the network in total.
+    #[default]
+    Cached,
+    /// By evaluation of whole images: for sampling one per pixel (naive generation, the
+    /// baseline), for given images a single one.
+    WholeImage,
+}
+
+/// One image of a [`SampleRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Decides the random numbers together with the seed: equal index, seed and model give equal
+    /// images, in whatever batch.
+    pub index: u64,
+    /// Its class, for class-conditional models.
+    pub class: Option<usize>,
+    /// Rows that are kept, from the top: `rows * width * channels` codes (empty: none).
+    pub prefix: Vec<u16>,
+}
+
+impl ImageRequest {
+    /// The image of this index, without class or prefix.
+    pub fn new(index: u64) -> Self {
+        Self {
+            index,
+            ..Self::default()
+        }
+    }
+}
+
+/// A batch of images to sample.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SampleRequest {
+    /// Height and width.
+    pub size: (usize, usize),
+    /// The images; at least one.
+    pub images: Vec<ImageRequest>,
+    /// Key of the random numbers.
+    pub seed: u64,
+    /// Positive; 1 samples the model's own distribution.
+    pub temperature: f32,
+    /// Feed samples of a logistic mixture back unrounded, as the original PixelCNN++ does;
+    /// otherwise they are rounded to the nearest code first, so that the image saved is the image
+    /// conditioned on.
+    pub continuous: bool,
+    /// Cached, or naive generation.
+    pub mode: EvaluationMode,
+}
+
+impl SampleRequest {
+    /// Images 0 to `count - 1` of this (height, width), with seed 0 and temperature 1, by cached
+    /// activations.
+    pub fn new(size: (usize, usize), count: usize) -> Self {
+        Self::of(size, (0..count as u64).map(ImageRequest::new).collect())
+    }
+
+    /// As [`SampleRequest::new`], of these images.
+    pub fn of(size: (usize, usize), images: Vec<ImageRequest>) -> Self {
+        Self {
+            size,
+            images,
+            seed: 0,
+            temperature: 1.0,
+            continuous: false,
+            mode: EvaluationMode::Cached,
+        }
+    }
+
+    /// Key of the random numbers.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Index of the first image; the others count on from it.
+    pub fn first_image(mut self, first: u64) -> Self {
+        for (index, image) in (0..).zip(&mut self.images) {
+            image.index = first.wrapping_add(index);
+        }
+        self
+    }
+
+    /// The class of all images.
+    pub fn class(self, class: usize) -> Self {
+        self.classes([class])
+    }
+
+    /// Classes of the images, taken in turn.
+    pub fn classes<I>(mut self, classes: I) -> Self
+    where
+        I: IntoIterator<Item = usize>,
+        I::IntoIter: Clone,
+    {
+        let classes = classes.into_iter().cycle();
+        for (image, class) in self.images.iter_mut().zip(classes) {
+            image.class = Some(class);
+        }
+        self
+    }
+
+    /// Divides the logits and multiplies the scales.
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Whether samples are fed back unrounded: see [`SampleRequest::continuous`].
+    pub fn continuous(mut self, continuous: bool) -> Self {
+        self.continuous = continuous;
+        self
+    }
+
+    /// Cached, or naive generation.
+    pub fn mode(mut self, mode: EvaluationMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Pixels of each image.
+    pub fn pixels(&self) -> usize {
+        self.size.0 * self.size.1
+    }
+}

@@ -1,0 +1,165 @@
+//! A network as data: the ground floor on which families build and which backends walk. Nothing
+//! here knows a model or a device.
+//!
+//! A [`Graph`] has tensors on grids and [`Op`]s that write them. An op is one matrix product with
+//! its [`Epilogue`]; its [`Tap`]s are summed, each a tensor at an offset, under an [`Activation`],
+//! times a matrix. [`GraphBuilder`] derives from the taps all that generation by cached
+//! activations needs:
+//!
+//! - the [`Phase`] of each tap: whether its operand is known before the row's first pixel, with the
+//!   pixel to the left, or within the current pixel only;
+//! - the [`Ring`] of each tensor: how many rows must be kept, how wide the halo is;
+//! - the [`Schedule`]: which ops run for which rows and pixels, and in which stage of a pixel.
+//!
+//! Taps are listed in summation order, row phase first, so that whole-image, naive and cached
+//! evaluation add the same numbers in the same order.
+
+mod builder;
+mod cost;
+mod dtype;
+mod encoding;
+pub mod layout;
+mod op;
+mod schedule;
+mod tensor;
+mod weights;
+
+use std::ops::Range;
+
+pub use builder::{BuildError, GraphBuilder, OpBuilder};
+pub use cost::MultiplyAdds;
+pub use dtype::Dtype;
+pub use encoding::{Condition, InputEncoding, OutputDistribution};
+pub use op::{Destination, Epilogue, Gate, Op, OpId, Phase, Tap};
+pub use schedule::Schedule;
+pub use tensor::{Activation, Ring, Tensor, TensorId, Written};
+pub use weights::{Layer, LayerId, WeightView, Weights};
+
+/// A part of a pixel that is drawn at once. Pixels whose channels depend on each other through the
+/// network have several; what is drawn in one is written to its input tensor before the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The tensor in which what is drawn is encoded.
+    pub input: TensorId,
+    /// The op whose outputs are the parameters.
+    pub output: OpId,
+    /// Which channels of the image it draws.
+    pub channels: Range<usize>,
+}
+
+/// The structure of a network, without its numbers.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// All tensors, those of the stages' inputs among them.
+    pub tensors: Vec<Tensor>,
+    /// All ops, in an order in which a whole-image evaluation can run them.
+    pub ops: Vec<Op>,
+    /// The parts of a pixel in the order in which they are drawn; at least one.
+    pub stages: Vec<Stage>,
+    /// How values become channels of the stages' input tensors.
+    pub input: InputEncoding,
+    /// What each stage is drawn from.
+    pub output: OutputDistribution,
+    /// What an image can be conditioned on.
+    pub condition: Condition,
+    /// Which ops run when.
+    pub schedule: Schedule,
+}
+
+/// An image of this size does not fit the network.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{side}: expected {expected}, found {found}")]
+pub struct SizeError {
+    /// Which side.
+    pub side: &'static str,
+    /// The sizes that fit.
+    pub expected: String,
+    /// The size asked for.
+    pub found: usize,
+}
+
+impl Graph {
+    /// Channels of the image: those of all stages.
+    pub fn channels(&self) -> usize {
+        self.stages.last().map_or(0, |stage| stage.channels.end)
+    }
+
+    /// Parameters per pixel of all stages together.
+    pub fn parameters(&self) -> usize {
+        self.stages.len() * self.output.parameters()
+    }
+
+    /// Uniform random numbers that a pixel takes.
+    pub fn draws(&self) -> usize {
+        self.stages.len() * self.output.draws()
+    }
+
+    /// Height and width must be multiples of these.
+    pub fn side_multiples(&self) -> [usize; 2] {
+        self.schedule.period()
+    }
+
+    /// Checks that images of this (height, width) fit the grids.
+    ///
+    /// # Errors
+    /// Names the side, and the sizes that fit.
+    pub fn check_size(&self, (height, width): (usize, usize)) -> Result<(), SizeError> {
+        let sides = [("height", height), ("width", width)];
+        for ((side, found), multiple) in sides.into_iter().zip(self.side_multiples()) {
+            if found == 0 || found > LARGEST_SIDE || found % multiple != 0 {
+                let expected = match multiple {
+                    1 => format!("1 to {LARGEST_SIDE}"),
+                    _ => format!("a multiple of {multiple} from {multiple} to {LARGEST_SIDE}"),
+                };
+                return Err(SizeError {
+                    side,
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The longest side of an image: short enough that the index of a pixel stays below 2^32.
+pub const LARGEST_SIDE: usize = 1 << 16;
+
+/// What is known of a network beside its structure: for people, and for files about its images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The family's name, such as `PixelCNN++`.
+    pub family: &'static str,
+    /// A short description, for messages.
+    pub summary: String,
+    /// The numbers that fix it, by the names of its original.
+    pub hyperparameters: serde_json::Value,
+    /// The (height, width) it was trained on, if known.
+    pub image_size: Option<(usize, usize)>,
+}
+
+/// A network: what a family makes of a model file, and all that a backend is given.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Its structure.
+    pub graph: Graph,
+    /// Its numbers.
+    pub weights: Weights,
+    /// What else is known of it.
+    pub info: Info,
+}
+
+impl Network {
+    /// Puts a structure and its numbers together.
+    ///
+    /// # Errors
+    /// When a view goes beyond its layer, or a bias or class term has the wrong length.
+    pub fn new(graph: Graph, weights: Weights, info: Info) -> Result<Self, BuildError> {
+        builder::check_weights(&graph, &weights)?;
+        Ok(Self {
+            graph,
+            weights,
+            info,
+        })
+    }
+}
