@@ -82,6 +82,18 @@ impl Engine {
         self.backend.describe()
     }
 
+    /// A request for this many images of the size that the model was trained at (32x32 if that is
+    /// not known), of all classes in turn if the model has any; to be refined, for example
+    /// `engine.request(16).seed(1)`.
+    pub fn request(&self, count: usize) -> SampleRequest {
+        let size = self.info.image_size.unwrap_or((32, 32));
+        let request = SampleRequest::new(size, count);
+        match self.graph.condition.classes() {
+            Some(classes) => request.classes(0..classes),
+            None => request,
+        }
+    }
+
     /// Bytes of weights as the device reads them.
     pub fn weight_bytes(&self) -> usize {
         self.backend.weight_bytes()
