@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Precision};
+use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
 use fastpix::model::Weights;
+use fastpix::network::Dtype;
 
 const RAW: LoadOptions = LoadOptions {
     raw_weights: true,
@@ -192,10 +193,10 @@ fn half_precision_files_round_matrices_only() {
     let original = reference("tiny", "ema");
     for (precision, round) in [
         (
-            Precision::F16,
+            Dtype::F16,
             (|v| half::f16::from_f32(v).to_f32()) as fn(f32) -> f32,
         ),
-        (Precision::Bf16, |v| half::bf16::from_f32(v).to_f32()),
+        (Dtype::Bf16, |v| half::bf16::from_f32(v).to_f32()),
     ] {
         for name in ["half.safetensors", "half.npz"] {
             let path = folder.path().join(name);
@@ -226,5 +227,7 @@ fn saving_elsewhere_than_in_a_known_format_is_refused() {
         .save(&folder.path().join("none/model.npz"))
         .unwrap_err();
     assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
+    let cause = std::error::Error::source(&error).expect("a cause");
+    assert!(cause.is::<std::io::Error>(), "{cause}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

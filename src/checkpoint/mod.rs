@@ -27,11 +27,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Hyperparameters, Weights};
+use crate::network::Dtype;
 
 pub use error::CheckpointError;
 pub use inspect::{Inspection, TensorInfo};
 use mapping::Mapping;
-pub use save::Precision;
 use source::Source;
 
 /// A tensor read from a model file, converted to f32.
@@ -190,10 +190,10 @@ impl Checkpoint {
     /// # Errors
     /// Names the first tensor with a NaN or infinite value.
     pub fn weights(&self) -> Result<Weights, CheckpointError> {
-        Weights::fold(&self.hyperparameters, &self.tensors).map_err(|fault| {
+        Weights::fold(&self.hyperparameters, &self.tensors).map_err(|source| {
             CheckpointError::Weights {
                 path: self.path.clone(),
-                fault,
+                source,
             }
         })
     }
@@ -203,10 +203,10 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::weights`].
     pub fn into_weights(self) -> Result<Weights, CheckpointError> {
-        Weights::fold_owned(&self.hyperparameters, self.tensors).map_err(|fault| {
+        Weights::fold_owned(&self.hyperparameters, self.tensors).map_err(|source| {
             CheckpointError::Weights {
                 path: self.path,
-                fault,
+                source,
             }
         })
     }
@@ -237,15 +237,15 @@ impl Checkpoint {
     /// # Errors
     /// When the path ends in neither extension, or cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        self.save_as(path, Precision::F32)
+        self.save_as(path, Dtype::F32)
     }
 
-    /// As [`Checkpoint::save`], with the matrices in another precision. Vectors (`g` and `b`),
+    /// As [`Checkpoint::save`], with the matrices stored as `dtype`, rounded to nearest. Vectors (`g` and `b`),
     /// which take almost no room, stay f32.
     ///
     /// # Errors
     /// As [`Checkpoint::save`].
-    pub fn save_as(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
-        save::save(path, &self.tensors, &self.hyperparameters, precision)
+    pub fn save_as(&self, path: &Path, dtype: Dtype) -> Result<(), CheckpointError> {
+        save::save(path, &self.tensors, &self.hyperparameters, dtype)
     }
 }

@@ -52,7 +52,7 @@ pub fn write_png(
     tiles: &ContactSheet<'_>,
     made: &Provenance,
 ) -> Result<(), ImageError> {
-    let fail = |fault| ImageError::io(path, "write", fault);
+    let fail = |error| ImageError::io(path, "write", error);
     let [height, width] = tiles.size().map(u32::try_from);
     // PNG stores sides in 31 bits.
     let (Ok(height @ ..0x8000_0000), Ok(width @ ..0x8000_0000)) = (height, width) else {
@@ -91,8 +91,8 @@ pub fn write_png(
         stream.finish()?;
         writer.finish()
     };
-    write().map_err(|fault| match fault {
-        png::EncodingError::IoError(fault) => fail(fault),
+    write().map_err(|error| match error {
+        png::EncodingError::IoError(error) => fail(error),
         other => fail(std::io::Error::other(other)),
     })?;
     file.finish().map_err(fail)
@@ -118,11 +118,11 @@ fn ascii_json(json: &str) -> Cow<'_, str> {
 
 /// Reads the image of a PNG whose file is `length` bytes long.
 pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, ImageError> {
-    let fail = |fault| match fault {
-        png::DecodingError::IoError(fault) if fault.kind() == ErrorKind::UnexpectedEof => {
+    let fail = |error| match error {
+        png::DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             ImageError::unexpected(path, "a whole PNG", "its end too early")
         }
-        png::DecodingError::IoError(fault) => ImageError::io(path, "read", fault),
+        png::DecodingError::IoError(error) => ImageError::io(path, "read", error),
         other => ImageError::unexpected(path, "a valid PNG", other.to_string()),
     };
     // Nothing in a file can need more than this, whatever its header claims.

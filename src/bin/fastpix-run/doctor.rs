@@ -66,7 +66,7 @@ pub fn run(arguments: &Doctor) -> Result<Outcome> {
             .collect(),
         instruction_set: Isa::detect()
             .map(|isa| isa.name().to_owned())
-            .map_err(|fault| fault.to_string()),
+            .map_err(|error| error.to_string()),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         cuda: cuda(),
         models: EMBEDDED
@@ -93,7 +93,7 @@ fn as_text(report: &Report) -> Result<String> {
     line("CPU features", &report.cpu_features.join(" "))?;
     let used = match &report.instruction_set {
         Ok(used) => format!("{used} (of {})", report.instruction_sets.join(", ")),
-        Err(fault) => format!("{fault} (environment variable {VARIABLE})"),
+        Err(error) => format!("{error} (environment variable {VARIABLE})"),
     };
     line("instruction set", &used)?;
     line("threads", &report.threads.to_string())?;
@@ -155,7 +155,7 @@ fn cuda() -> Cuda {
         driver: cuda::driver_version().ok().map(version),
         devices: cuda::devices()
             .map(|devices| devices.iter().map(CudaDevice::new).collect())
-            .map_err(|fault| fault.to_string()),
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -157,7 +157,7 @@ impl<'a> Sampling<'a> {
                     interrupted = true;
                     break;
                 }
-                Err(fault) => return Err(fault.into()),
+                Err(error) => return Err(error.into()),
             };
             files.write(self, job, &request, &images)?;
             done += request.items.len();
@@ -226,7 +226,7 @@ impl<'a> Sampling<'a> {
         }
     }
 
-    /// Finds every fault of the request before anything is written.
+    /// Refuses a request that cannot be served before anything is written.
     fn check(&self, job: &Job, first: &Request) -> Result<()> {
         let (height, width) = job.size;
         let channels = self.hyperparameters().channels;

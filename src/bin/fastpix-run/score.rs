@@ -127,7 +127,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
                 progress.finish();
                 return Ok(Outcome::NothingDone);
             }
-            Err(fault) => return Err(fault.into()),
+            Err(error) => return Err(error.into()),
         }
         progress.set(done + batch, 0, 0);
     }

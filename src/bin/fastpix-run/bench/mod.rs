@@ -149,8 +149,8 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
 fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(report) => Ok(Some(report)),
-        Err(fault) if matches!(fault.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
-        Err(fault) => Err(fault),
+        Err(error) if matches!(error.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -165,7 +165,7 @@ fn weights(model: Option<&Path>) -> Result<(String, Weights)> {
     Ok(("random weights".into(), Weights::random(&published, 1)?))
 }
 
-/// Finds every fault of the request before anything is measured.
+/// Refuses a request that cannot be served before anything is measured.
 fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> Result<()> {
     let largest = batches.iter().copied().max().unwrap_or(1);
     let channels = subject.engine.hyperparameters().channels;
