@@ -6,9 +6,12 @@
 //! later pixels need and evaluates it once in total, with the same result.
 //!
 //! ```
+//! # #[cfg(not(feature = "models"))]
+//! # fn main() {}
+//! # #[cfg(feature = "models")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use fastpix::{Control, Engine, EngineOptions, Item, Path, Request, models};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // An embedded model; `checkpoint::Checkpoint::open` loads files of many formats.
 //! let model = models::embedded("avatars").ok_or("no such model")?;
 //! let weights = model.checkpoint()?.into_weights()?;
@@ -40,17 +43,31 @@
 //! - [`distribution`]: the discretized logistic mixture and the random numbers.
 //! - [`cpu`]: products, epilogues and threads of the CPU backend.
 //! - [`atomic_file`]: files that appear whole or not at all.
+//!
+//! Three features, all on by default: `cuda` (the CUDA backend), `models` (the embedded models) and
+//! `cli` (what only the program needs). `default-features = false` leaves a library that loads
+//! model files and runs them on the CPU.
+//!
+//! In a debug build of a program that depends on this crate, the inner loops are some fifty times
+//! slower. Two lines in that program's `Cargo.toml` have this crate optimised nevertheless:
+//!
+//! ```toml
+//! [profile.dev.package.fastpix]
+//! opt-level = 3
+//! ```
 #![warn(missing_docs)]
 
 pub mod atomic_file;
 pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod distribution;
 mod engine;
 pub mod images;
 pub mod model;
+#[cfg(feature = "models")]
 pub mod models;
 pub mod network;
 mod npy_header;

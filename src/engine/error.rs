@@ -1,6 +1,7 @@
 //! What can go wrong.
 
 use super::Precision;
+#[cfg(feature = "cuda")]
 use crate::cuda::CudaError;
 use crate::model::HyperparametersError;
 
@@ -55,8 +56,12 @@ pub enum EngineError {
     #[error(transparent)]
     Isa(#[from] crate::cpu::isa::IsaError),
     /// A CUDA device cannot be used, or failed.
+    #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] CudaError),
+    /// A CUDA device was asked for, but the library was built without its feature `cuda`.
+    #[error("cuda: fastpix was built without CUDA (its cargo feature `cuda`)")]
+    WithoutCuda,
     /// Stopped by [`Control::cancel`](super::Control::cancel).
     #[error("cancelled")]
     Cancelled,

@@ -10,6 +10,7 @@ pub use options::{DeviceChoice, EngineOptions, LaunchMode, Precision};
 pub use request::{Control, Images, Item, Path, Profile, Request, U8Images};
 
 use crate::cpu::CpuEngine;
+#[cfg(feature = "cuda")]
 use crate::cuda::CudaEngine;
 use crate::distribution::Mixture;
 use crate::model::{Hyperparameters, Weights};
@@ -17,6 +18,7 @@ use crate::model::{Hyperparameters, Weights};
 #[derive(Debug)]
 enum Backend {
     Cpu(Box<CpuEngine>),
+    #[cfg(feature = "cuda")]
     Cuda(Box<CudaEngine>),
 }
 
@@ -36,6 +38,9 @@ impl Engine {
         let cuda = match &options.device {
             DeviceChoice::Cpu => None,
             DeviceChoice::Cuda(ordinals) => Some(ordinals.clone()),
+            #[cfg(not(feature = "cuda"))]
+            DeviceChoice::Auto => None,
+            #[cfg(feature = "cuda")]
             DeviceChoice::Auto => {
                 let usable = crate::cuda::devices().is_ok_and(|devices| {
                     let first = devices.first();
@@ -46,8 +51,12 @@ impl Engine {
         };
         let backend = match cuda {
             None => Backend::Cpu(Box::new(CpuEngine::new(weights, options)?)),
+            #[cfg(not(feature = "cuda"))]
+            Some(_) => return Err(EngineError::WithoutCuda),
+            #[cfg(feature = "cuda")]
             Some(ordinals) => {
                 let cuda = CudaEngine::new(weights, &ordinals, options)?;
+                #[cfg(feature = "cuda")]
                 Backend::Cuda(Box::new(cuda))
             }
         };
@@ -66,6 +75,7 @@ impl Engine {
     pub fn device(&self) -> String {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.describe(),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => cuda.describe(),
         }
     }
@@ -74,6 +84,7 @@ impl Engine {
     pub fn weight_bytes(&self) -> usize {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.weight_bytes(),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => cuda.weight_bytes(),
         }
     }
@@ -83,6 +94,7 @@ impl Engine {
     pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.cache_bytes(size, batch),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => cuda.cache_bytes(size, batch),
         }
     }
@@ -99,6 +111,7 @@ impl Engine {
         self.check(request)?;
         match &self.backend {
             Backend::Cpu(cpu) => cpu.generate(request, control),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => cuda.generate(request, control),
         }
     }
@@ -116,6 +129,7 @@ impl Engine {
         self.check(request)?;
         match &self.backend {
             Backend::Cpu(cpu) => cpu.generate_timed(request, control),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(_) => Err(EngineError::DeviceUnavailable {
                 device: self.device(),
                 reason: "times per phase are taken on the CPU only; use --device cpu".into(),
@@ -138,6 +152,7 @@ impl Engine {
         self.check_images(images, classes)?;
         match &self.backend {
             Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => Ok(cuda.evaluate(images, classes, path, control)?.0),
         }
     }
@@ -159,6 +174,7 @@ impl Engine {
                 let params = self.params(images, classes, path, control)?;
                 Ok((bits_per_dim(&self.hyper, images, &params), params))
             }
+            #[cfg(feature = "cuda")]
             Backend::Cuda(cuda) => {
                 self.check_images(images, classes)?;
                 let (params, nats) = cuda.evaluate(images, classes, path, control)?;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use fastpix::cpu::isa::{Isa, VARIABLE};
+#[cfg(feature = "cuda")]
 use fastpix::cuda::{self, DeviceInfo};
 use fastpix::models::EMBEDDED;
 use serde::Serialize;
@@ -97,11 +98,13 @@ fn as_text(report: &Report) -> Result<String> {
     };
     line("instruction set", &used)?;
     line("threads", &report.threads.to_string())?;
-    let driver = match &report.cuda.driver {
-        Some(version) => format!("CUDA {version}"),
-        None => "not found".to_owned(),
-    };
-    line("CUDA driver", &driver)?;
+    if cfg!(feature = "cuda") {
+        let driver = match &report.cuda.driver {
+            Some(version) => format!("CUDA {version}"),
+            None => "not found".to_owned(),
+        };
+        line("CUDA driver", &driver)?;
+    }
     match &report.cuda.devices {
         Ok(devices) => {
             for device in devices {
@@ -150,6 +153,15 @@ fn cpu_features() -> Vec<&'static str> {
     found
 }
 
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Cuda {
+    Cuda {
+        driver: None,
+        devices: Err(fastpix::EngineError::WithoutCuda.to_string()),
+    }
+}
+
+#[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
     Cuda {
         driver: cuda::driver_version().ok().map(version),
@@ -160,11 +172,13 @@ fn cuda() -> Cuda {
 }
 
 /// A CUDA version as people write it.
+#[cfg(feature = "cuda")]
 fn version(number: i32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
 impl CudaDevice {
+    #[cfg(feature = "cuda")]
     fn new(info: &DeviceInfo) -> Self {
         let (major, minor) = info.compute_capability;
         Self {

@@ -1,6 +1,7 @@
 //! `bench`: how fast generation is, cached against naive, and against what this machine can do or, on a
 //! CUDA device, what the cost model predicts.
 
+#[cfg(feature = "cuda")]
 mod cuda;
 mod measure;
 mod plot;
@@ -119,6 +120,7 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
     };
     check(&subject, &batches, &arguments.sizes)?;
     let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
+    #[cfg(feature = "cuda")]
     if let Some(ordinals) = ordinals {
         let measured = subject.measure_cuda(ordinals, &batches, &arguments.sizes);
         let Some(report) = unless_cancelled(measured)? else {
