@@ -115,6 +115,7 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         model: name,
         precision: arguments.device.precision.into(),
         threads: arguments.device.threads.map(usize::from),
+        cpu_features: arguments.device.cpu_features,
         repeats: arguments.repeats.into(),
         cancel,
     };
