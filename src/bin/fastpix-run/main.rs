@@ -5,6 +5,7 @@ mod complete;
 mod convert;
 mod doctor;
 mod generate;
+mod hints;
 mod inspect;
 mod interrupt;
 mod model;
@@ -81,7 +82,8 @@ fn main() -> ExitCode {
         Ok(Outcome::NothingDone) => ExitCode::from(1),
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&causes(&error)));
+            let message = hints::with_hint(causes(&error), &error);
+            eprintln!("error: {}", one_line(&message));
             ExitCode::from(2)
         }
     }
