@@ -12,7 +12,7 @@ use crate::{U8Images, atomic_file};
 
 pub use contact_sheet::ContactSheet;
 pub use npy::{NpyElement, NpyWriter, read_labels};
-pub use png::{Provenance, write_png};
+pub use png::{Provenance, WeightsChoice, write_png};
 
 /// Largest side of an image read from a file, the largest that models take.
 const LARGEST_SIDE: usize = 1 << 16;

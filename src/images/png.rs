@@ -19,17 +19,34 @@ const KEYWORD: &str = "fastpix";
 /// Most bytes that one byte of deflate data can stand for.
 const LARGEST_RATIO: u64 = 1032;
 
-/// How an image was made, as JSON in a text chunk of its PNG: enough to make it again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which weights of a model file an image was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightsChoice {
+    /// The weights as they are in the file, which may hold no others.
+    Raw,
+    /// Their moving averages, which the file holds too.
+    Averages,
+}
+
+/// How an image was made, as JSON in a text chunk of its PNG: enough to make it again where the
+/// same model file is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Provenance {
     /// The model's file or name.
     pub model: String,
+    /// Which of the file's weights.
+    pub weights: WeightsChoice,
+    /// The device in words, as [`Engine::device`](crate::Engine::device) gives it.
+    pub device: String,
+    /// What weights and activations were stored as: `f32`, `f16` or `bf16`.
+    pub dtype: String,
     /// Key of the random numbers.
     pub seed: u64,
     /// Index of the (first) image.
     pub index: u64,
     /// Its class, for class-conditional models.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<usize>,
     /// Temperature of the sampling.
     pub temperature: f32,
@@ -180,12 +197,18 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
     })
 }
 
+/// What reading an image needs of its [`Provenance`], whichever version wrote it.
+#[derive(Deserialize)]
+struct Scaled {
+    scale: usize,
+}
+
 /// The scale in the image's provenance, if it has one.
 fn stated_scale(info: &Info<'_>) -> Option<usize> {
     let chunk = info
         .uncompressed_latin1_text
         .iter()
         .find(|chunk| chunk.keyword == KEYWORD)?;
-    let made: Provenance = serde_json::from_str(&chunk.text).ok()?;
+    let made: Scaled = serde_json::from_str(&chunk.text).ok()?;
     Some(made.scale)
 }

@@ -72,7 +72,7 @@ struct Summary<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Score) -> Result<Outcome> {
-    let engine = model::engine(&arguments.model, &arguments.device)?;
+    let (engine, _) = model::engine(&arguments.model, &arguments.device)?;
     let hyper = engine.hyperparameters();
     let source = arguments.source.read(hyper.channels)?;
     let [count, height, width, channels] = source.images.shape;
