@@ -292,8 +292,8 @@ fn kernels_are_compiled_again_only_when_something_of_theirs_changed() {
     let nvcc = place.path("nvcc");
     write_program(&nvcc, FAKE_NVCC);
     fs::copy(root().join("build.rs"), place.path("build.rs")).unwrap();
-    let package =
-        "[package]\nname = \"kernels\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let package = "[package]\nname = \"kernels\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                   [features]\ndefault = [\"cuda\"]\ncuda = []\n[workspace]\n";
     fs::write(place.path("Cargo.toml"), package).unwrap();
     fs::create_dir(place.path("src")).unwrap();
     fs::write(place.path("src/lib.rs"), "").unwrap();
