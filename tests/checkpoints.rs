@@ -31,7 +31,7 @@ fn raw(path: &str) -> Checkpoint {
 
 /// The tensors that the original saved as arrays.
 fn reference(model: &str, which: &str) -> Checkpoint {
-    averaged(&format!("oracle/{model}/weights_{which}.npz"))
+    averaged(&format!("parity/{model}/weights_{which}.npz"))
 }
 
 /// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten faults:
@@ -169,7 +169,7 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
 fn saved_models_are_read_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     for source in [
-        "oracle/tiny/weights_raw.npz",
+        "parity/tiny/weights_raw.npz",
         "checkpoints/tiny_cond/v1/params_cifar.ckpt",
         "checkpoints/tiny/v2/params_cifar.ckpt.index",
         "checkpoints/tiny/pclucas_ema.pth",
