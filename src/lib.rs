@@ -55,6 +55,7 @@ pub mod distribution;
 mod engine;
 pub mod families;
 pub mod images;
+#[cfg(feature = "models")]
 pub mod models;
 pub mod network;
 mod npy_header;
@@ -92,5 +93,10 @@ pub fn open_bytes(name: &str, bytes: &[u8]) -> Result<Network, CheckpointError> 
 /// When there is no model of this name; the error lists them.
 #[cfg(feature = "models")]
 pub fn embedded(name: &str) -> Result<Network, CheckpointError> {
-    models::find(name)?.checkpoint()?.into_network()
+    let model = models::embedded(name).ok_or_else(|| CheckpointError::Unrecognised {
+        path: name.into(),
+        expected: format!("an embedded model ({})", models::EMBEDDED.map(|m| m.name).join(", ")),
+        found: "another name".into(),
+    })?;
+    model.checkpoint()?.into_network()
 }

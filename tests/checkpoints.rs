@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Precision};
+use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
 use fastpix::model::Weights;
+use fastpix::network::Dtype;
 
 const RAW: LoadOptions = LoadOptions {
     raw_weights: true,
@@ -30,7 +31,7 @@ fn raw(path: &str) -> Checkpoint {
 
 /// The tensors that the original saved as arrays.
 fn reference(model: &str, which: &str) -> Checkpoint {
-    averaged(&format!("oracle/{model}/weights_{which}.npz"))
+    averaged(&format!("parity/{model}/weights_{which}.npz"))
 }
 
 /// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten faults:
@@ -168,7 +169,7 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
 fn saved_models_are_read_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     for source in [
-        "oracle/tiny/weights_raw.npz",
+        "parity/tiny/weights_raw.npz",
         "checkpoints/tiny_cond/v1/params_cifar.ckpt",
         "checkpoints/tiny/v2/params_cifar.ckpt.index",
         "checkpoints/tiny/pclucas_ema.pth",
@@ -192,10 +193,10 @@ fn half_precision_files_round_matrices_only() {
     let original = reference("tiny", "ema");
     for (precision, round) in [
         (
-            Precision::F16,
+            Dtype::F16,
             (|v| half::f16::from_f32(v).to_f32()) as fn(f32) -> f32,
         ),
-        (Precision::Bf16, |v| half::bf16::from_f32(v).to_f32()),
+        (Dtype::Bf16, |v| half::bf16::from_f32(v).to_f32()),
     ] {
         for name in ["half.safetensors", "half.npz"] {
             let path = folder.path().join(name);
@@ -226,5 +227,7 @@ fn saving_elsewhere_than_in_a_known_format_is_refused() {
         .save(&folder.path().join("none/model.npz"))
         .unwrap_err();
     assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
+    let cause = std::error::Error::source(&error).expect("a cause");
+    assert!(cause.is::<std::io::Error>(), "{cause}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -45,7 +45,7 @@ impl Engine {
                 .map_err(crate::backend::BackendError::from)?,
             ),
             #[cfg(not(feature = "cuda"))]
-            Some(_) => return Err(EngineError::BuiltWithoutCuda),
+            Some(_) => return Err(EngineError::WithoutCuda),
             None => Box::new(CpuBackend::new(
                 network,
                 &CpuOptions {

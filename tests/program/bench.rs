@@ -75,6 +75,18 @@ fn json_tells_speeds_shares_and_the_machine() {
     }
 }
 
+#[test]
+fn the_peak_is_of_the_instruction_set_asked_for() {
+    let place = Place::new();
+    for isa in fastpix::cpu::isa::Isa::available() {
+        let arguments = quick(&["--json", "--threads", "1", "--cpu-features", isa.name()]);
+        let json = place.run(&arguments).json();
+        assert_eq!(json["machine"]["instruction_set"], isa.name());
+        let device = json["device"].as_str().expect("a device");
+        assert!(device.contains(isa.name()), "{device}");
+    }
+}
+
 fn close(a: f64, b: f64) {
     assert!((a - b).abs() <= 1e-9 * b.abs(), "{a} {b}");
 }

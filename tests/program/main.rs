@@ -2,7 +2,7 @@
 
 mod bench;
 mod complete;
-mod faults;
+mod errors;
 mod generate;
 mod interrupt;
 mod machine;

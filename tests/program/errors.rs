@@ -134,7 +134,7 @@ fn a_write_that_fails_midway_leaves_no_file() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_fault() {
+fn a_reader_that_leaves_is_no_error() {
     let place = Place::new();
     let mut child = place
         .command(&["inspect", "avatars"])
@@ -144,4 +144,23 @@ fn a_reader_that_leaves_is_no_fault() {
     let output = child.wait_with_output().expect("an end");
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_a_file_is_an_error() {
+    let place = Place::new();
+    // The reader of the named pipe takes one byte, less than the program writes.
+    let program = env!("CARGO_BIN_EXE_fastpix-run");
+    let line = format!(
+        "mkfifo model.safetensors && {{ head -c 1 model.safetensors >/dev/null & \
+         exec '{program}' convert avatars model.safetensors; }}"
+    );
+    let ended: crate::process::Ended = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(place.path(""))
+        .output()
+        .expect("a shell")
+        .into();
+    ended.failed_with(&["model.safetensors", "cannot write", "Broken pipe"]);
 }
