@@ -1,20 +1,29 @@
-//! Reading reference data and comparing with it.
-#![allow(dead_code)]
+//! Reference data: reading them, and comparing with them.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use fastpix::checkpoint::{Tensor, Tensors};
+use fastpix::U8Images;
 use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{Item, Request, U8Images};
 use npyz::{DType, NpyFile};
 
-/// A file of `tests/golden/parity`.
-pub fn oracle(name: &str) -> PathBuf {
+use crate::engine::u8_images;
+
+/// The models that the original implementation was run on, by name: one has classes.
+pub const ORIGINALS: [(&str, Option<usize>); 2] = [("tiny", None), ("tiny_cond", Some(10))];
+
+/// A file of `tests/golden`.
+pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/parity")
+        .join("../golden")
         .join(name)
+}
+
+/// A file that the original implementation made, of `tests/golden/parity`.
+pub fn original(name: &str) -> PathBuf {
+    golden("parity").join(name)
 }
 
 /// An array of any numeric type, as f64.
@@ -25,12 +34,19 @@ pub struct Array {
 }
 
 impl Array {
+    /// The numbers as f32.
     pub fn f32(&self) -> Vec<f32> {
         self.values.iter().map(|&value| value as f32).collect()
     }
 
+    /// The numbers as bytes.
     pub fn u8(&self) -> Vec<u8> {
         self.values.iter().map(|&value| value as u8).collect()
+    }
+
+    /// The numbers as indices.
+    pub fn usize(&self) -> Vec<usize> {
+        self.values.iter().map(|&value| value as usize).collect()
     }
 }
 
@@ -84,40 +100,20 @@ pub fn npz(path: &Path) -> BTreeMap<String, Array> {
         .collect()
 }
 
-/// The images that the dumps of a model of the original are about, and their classes if it has any.
+/// The images that the original evaluated a model of its own on, and their classes if it has any.
 pub fn inputs(model: &str) -> (U8Images, Vec<usize>) {
-    let io = npz(&oracle(&format!("{model}/io.npz")));
+    let io = npz(&original(&format!("{model}/io.npz")));
     let x = &io["x_u8"];
-    let images = U8Images {
-        shape: x.shape.clone().try_into().unwrap(),
-        levels: x.u8(),
-    };
-    let labels = io.get("labels").map_or(vec![], |labels| {
-        labels.values.iter().map(|&label| label as usize).collect()
-    });
-    (images, labels)
+    let images = u8_images(x.shape.clone().try_into().unwrap(), x.u8());
+    (images, io.get("labels").map_or(vec![], Array::usize))
 }
 
-/// Images of a golden model, of classes by turns if it has any, by cached generation.
-pub fn request(model: &str, count: usize, size: (usize, usize)) -> Request {
-    let class = |image: usize| (model == "tiny_cond").then_some(image * 3 % 10);
-    Request {
-        size,
-        items: (0..count)
-            .map(|image| Item {
-                index: 5 + image as u64,
-                class: class(image),
-                given: vec![],
-            })
-            .collect(),
-        seed: 0x1234_5678_9abc,
-        temperature: 1.0,
-        continuous: false,
-        path: fastpix::Path::Cached,
-    }
+/// The averaged weights of a model of the original.
+pub fn original_weights(model: &str) -> Weights {
+    weights(&original(&format!("{model}/weights_ema.npz")))
 }
 
-/// The weights of an oracle model.
+/// The weights in a file of the original's arrays.
 pub fn weights(path: &Path) -> Weights {
     let tensors: Tensors = npz(path)
         .into_iter()
@@ -137,26 +133,43 @@ pub fn weights(path: &Path) -> Weights {
     Weights::fold(&hyper, &tensors).unwrap()
 }
 
-/// Asserts `|a - b| <= abs + rel |b|` everywhere; reports the first ten faults with their indices.
+/// The first images that an embedded model was not trained on, their classes if it has any, and
+/// their bits per dimension by the framework that trained it.
+pub fn held_out(
+    model: &str,
+    classes: Option<usize>,
+    count: usize,
+) -> (U8Images, Vec<usize>, Vec<f64>) {
+    let arrays = npz(&golden(&format!("models/{model}-heldout.npz")));
+    let x = &arrays["images"];
+    let mut shape: [usize; 4] = x.shape.clone().try_into().unwrap();
+    shape[0] = shape[0].min(count);
+    let codes = x.u8()[..shape.iter().product()].to_vec();
+    let labels = classes.map_or(vec![], |_| arrays["labels"].usize()[..shape[0]].to_vec());
+    let bits = arrays["bits_per_dim"].values[..shape[0]].to_vec();
+    (u8_images(shape, codes), labels, bits)
+}
+
+/// Asserts `|a - b| <= abs + rel |b|` everywhere; reports the first ten places where not.
 #[track_caller]
 pub fn assert_close(what: &str, found: &[f32], expected: &[f64], abs: f64, rel: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: number of values");
-    let faults: Vec<String> = found
+    let differing: Vec<String> = found
         .iter()
         .zip(expected)
         .enumerate()
         .filter(|&(_, (&a, &b))| {
-            // Written so that a NaN is a fault.
+            // Written so that a NaN differs.
             let close = (f64::from(a) - b).abs() <= abs + rel * b.abs();
             !close
         })
         .map(|(index, (a, b))| format!("  [{index}] found {a}, expected {b}"))
         .collect();
     assert!(
-        faults.is_empty(),
+        differing.is_empty(),
         "{what}: {} of {} values differ by more than {abs} + {rel} x |expected|:\n{}",
-        faults.len(),
+        differing.len(),
         found.len(),
-        faults[..faults.len().min(10)].join("\n")
+        differing[..differing.len().min(10)].join("\n")
     );
 }

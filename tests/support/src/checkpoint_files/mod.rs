@@ -1,5 +1,4 @@
 //! Writers of small model files in every format, so that tests can break them in known places.
-#![allow(dead_code, reason = "each test binary uses some of these")]
 
 pub mod pytorch;
 pub mod tensorflow;
