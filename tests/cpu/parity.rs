@@ -1,116 +1,38 @@
-//! The engine against the original implementation's own numbers.
+//! The CPU's own parts against the original implementation's numbers; whole engines are in
+//! `tests/engine`.
 
-mod reference;
-
+use fastpix::bits_per_dim;
 use fastpix::cpu::isa::Isa;
 use fastpix::distribution::{Mixture, round_to_grid};
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Path, bits_per_dim};
-use reference::{assert_close, inputs, npy, npz, oracle, weights};
-
-const MODELS: [&str; 2] = ["tiny", "tiny_cond"];
-
-fn engine(model: &str, averaging: &str) -> Engine {
-    engine_with(model, averaging, None)
-}
-
-fn engine_with(model: &str, averaging: &str, cpu_features: Option<Isa>) -> Engine {
-    let options = EngineOptions {
-        device: DeviceChoice::Cpu,
-        threads: Some(2),
-        cpu_features,
-        ..EngineOptions::default()
-    };
-    let file = format!("{model}/weights_{averaging}.npz");
-    Engine::new(&weights(&oracle(&file)), &options).unwrap()
-}
-
-fn params_match(path: Path) {
-    for model in MODELS {
-        for averaging in ["ema", "raw"] {
-            let (images, labels) = inputs(model);
-            let params = engine(model, averaging)
-                .params(&images, &labels, path, &Control::default())
-                .unwrap();
-            let expected = npy(&oracle(&format!("{model}/logits_{averaging}.npy")));
-            let what = format!("{model} {averaging} {path:?}");
-            assert_close(&what, &params, &expected.values, 1e-4, 1e-4);
-        }
-    }
-}
-
-#[test]
-fn whole_image_forward_matches_the_original() {
-    params_match(Path::Forward);
-}
-
-#[test]
-fn cached_evaluation_matches_the_original() {
-    params_match(Path::Cached);
-}
+use test_support::engine::{Mode, cpu, engine, parameters};
+use test_support::reference::{
+    ORIGINALS, assert_close, inputs, npy, npz, original, original_weights,
+};
 
 #[test]
 fn every_instruction_set_matches_the_original_and_gives_the_same_bits() {
-    for model in MODELS {
+    for (model, _) in ORIGINALS {
         let (images, labels) = inputs(model);
-        let expected = npy(&oracle(&format!("{model}/logits_ema.npy")));
+        let expected = npy(&original(&format!("{model}/logits_ema.npy")));
         let mut first: Option<Vec<f32>> = None;
         for isa in Isa::available() {
-            let params = engine_with(model, "ema", Some(isa))
-                .params(&images, &labels, Path::Cached, &Control::default())
-                .unwrap();
-            assert_close(
-                &format!("{model} {isa}"),
-                &params,
-                &expected.values,
-                1e-4,
-                1e-4,
-            );
+            let engine = engine(&original_weights(model), &cpu().isa(isa));
+            let found = parameters(&engine, &images, &labels, Mode::Cached);
+            let what = format!("{model} {isa}");
+            assert_close(&what, &found, &expected.values, 1e-4, 1e-4);
             assert!(
-                *first.get_or_insert_with(|| params.clone()) == params,
-                "{model} {isa}"
+                *first.get_or_insert_with(|| found.clone()) == found,
+                "{what}"
             );
         }
     }
 }
 
 #[test]
-fn cached_and_forward_evaluation_give_the_same_bits() {
-    for model in MODELS {
-        let (images, labels) = inputs(model);
-        let engine = engine(model, "ema");
-        let params = |path| {
-            engine
-                .params(&images, &labels, path, &Control::default())
-                .unwrap()
-        };
-        assert!(params(Path::Forward) == params(Path::Cached), "{model}");
-    }
-}
-
-#[test]
-fn bits_per_dim_match_the_original() {
-    for model in MODELS {
-        let io = npz(&oracle(&format!("{model}/io.npz")));
-        for averaging in ["ema", "raw"] {
-            let (images, labels) = inputs(model);
-            let (bits, _) = engine(model, averaging)
-                .score(&images, &labels, Path::Cached, &Control::default())
-                .unwrap();
-            let mean = bits.iter().sum::<f64>() / bits.len() as f64;
-            let expected = io[&format!("bpd_{averaging}")].values[0];
-            assert!(
-                (mean - expected).abs() <= 1e-4 * (1.0 + expected),
-                "{model} {averaging}: {mean} against {expected}"
-            );
-        }
-    }
-}
-
-#[test]
-fn samples_from_given_parameters_and_uniforms_match_the_original() {
-    for model in MODELS {
-        let io = npz(&oracle(&format!("{model}/io.npz")));
-        let params = npy(&oracle(&format!("{model}/logits_ema.npy"))).f32();
+fn samples_of_known_parameters_and_uniforms_match_the_original() {
+    for (model, _) in ORIGINALS {
+        let io = npz(&original(&format!("{model}/io.npz")));
+        let params = npy(&original(&format!("{model}/logits_ema.npy"))).f32();
         check_samples(
             model,
             Mixture {
@@ -127,7 +49,7 @@ fn samples_from_given_parameters_and_uniforms_match_the_original() {
 
 #[test]
 fn samples_from_extreme_parameters_match_the_original() {
-    let edge = npz(&oracle("edge.npz"));
+    let edge = npz(&original("edge.npz"));
     check_samples(
         "edge",
         Mixture {
@@ -166,7 +88,7 @@ fn check_samples(
 
 #[test]
 fn likelihood_of_extreme_parameters_matches_the_original() {
-    let edge = npz(&oracle("edge.npz"));
+    let edge = npz(&original("edge.npz"));
     let mixture = Mixture {
         nr_mix: 10,
         channels: 3,
@@ -190,11 +112,11 @@ fn likelihood_of_extreme_parameters_matches_the_original() {
 
 #[test]
 fn bits_per_dim_of_the_originals_parameters_match() {
-    for model in MODELS {
-        let io = npz(&oracle(&format!("{model}/io.npz")));
+    for (model, _) in ORIGINALS {
+        let io = npz(&original(&format!("{model}/io.npz")));
         let (images, _) = inputs(model);
-        let weights = weights(&oracle(&format!("{model}/weights_ema.npz")));
-        let params = npy(&oracle(&format!("{model}/logits_ema.npy"))).f32();
+        let weights = original_weights(model);
+        let params = npy(&original(&format!("{model}/logits_ema.npy"))).f32();
         let bits: Vec<f32> = bits_per_dim(&weights.hyper, &images, &params)
             .into_iter()
             .map(|bits| bits as f32)

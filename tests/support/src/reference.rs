@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::U8Images;
+use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::model::{Hyperparameters, Weights};
 use npyz::{DType, NpyFile};
 
