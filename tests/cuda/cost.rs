@@ -1,57 +1,27 @@
 //! What the kernels launch and move, as the emulator counts it, against what `cuda::cost` derives from
 //! the plan, and against the least possible.
 
-mod device;
-
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
-use device::on_a_device;
+use cuda_emulator::Installed;
+use fastpix::Precision;
 use fastpix::cuda::cost::{Cost, LaunchCost};
-use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request};
+use fastpix::model::Hyperparameters;
+use test_support::device::alone_on_the_emulator;
+use test_support::engine::{batch, cuda, engine, hyper, random, sample};
 
 const SIZE: (usize, usize) = (4, 4);
 
-fn hyper(nr_filters: usize) -> Hyperparameters {
-    Hyperparameters {
-        nr_resnet: 1,
-        nr_filters,
-        nr_mix: 2,
-        channels: 3,
-        classes: None,
-        image_size: None,
-    }
-}
-
 /// The counters of all kernels of cached generation, by name.
 fn counted(
+    emulator: &Installed,
     hyper: &Hyperparameters,
     precision: Precision,
-    batch: usize,
+    images: usize,
 ) -> BTreeMap<String, serde_json::Value> {
-    let options = EngineOptions {
-        device: DeviceChoice::Cuda(vec![0]),
-        precision,
-        ..EngineOptions::default()
-    };
-    let engine = Engine::new(&Weights::random(hyper, 3).unwrap(), &options).unwrap();
-    let request = Request {
-        size: SIZE,
-        items: (0..batch as u64)
-            .map(|index| Item {
-                index,
-                ..Item::default()
-            })
-            .collect(),
-        seed: 5,
-        temperature: 1.0,
-        continuous: false,
-        path: Path::Cached,
-    };
-    let emulator = device::emulator().unwrap();
+    let engine = engine(&random(hyper, 3), &cuda().precision(precision));
     emulator.reset_counters().unwrap();
-    engine.generate(&request, &Control::default()).unwrap();
+    sample(&engine, &batch(None, SIZE, 0..images as u64));
     let counters: serde_json::Value = serde_json::from_str(&emulator.counters().unwrap()).unwrap();
     serde_json::from_value(counters["devices"][0]["kernels"].clone()).unwrap()
 }
@@ -63,18 +33,9 @@ fn sum(counters: &BTreeMap<String, serde_json::Value>, prefix: &str, what: &str)
         .sum()
 }
 
-fn on_the_emulator(test: impl FnOnce()) {
-    if std::env::var("FASTPIX_TEST_GPU").is_ok_and(|value| value == "1") {
-        println!("skipped: a GPU counts nothing");
-        return;
-    }
-    /// Counters are those of the whole process.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    on_a_device(test);
-}
+const NO_COUNTERS: &str = "a GPU counts nothing";
 
-/// LaunchMode of a batch by what of them: row phase, pixel phase without sampling, sampling.
+/// Sums over the launches of a batch: row phase, pixel phase without sampling, sampling.
 fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
     let mut sums = [0; 3];
     for row in 0..SIZE.0 {
@@ -90,13 +51,13 @@ fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
 }
 
 #[test]
-fn launches_and_blocks_are_those_that_the_plan_foretells() {
-    on_the_emulator(|| {
-        let hyper = hyper(20);
+fn launches_and_blocks_are_those_that_the_plan_predicts() {
+    alone_on_the_emulator(NO_COUNTERS, |emulator| {
+        let hyper = hyper(3, 20, 2);
         for precision in [Precision::F32, Precision::F16] {
             for batch in [1, 3, 17] {
                 let cost = Cost::new(&hyper, precision, SIZE, batch);
-                let found = counted(&hyper, precision, batch);
+                let found = counted(emulator, &hyper, precision, batch);
                 for (what, of) in [
                     ("launches", (|_| 1) as fn(&LaunchCost) -> u64),
                     ("blocks", |launch| launch.blocks),
@@ -120,10 +81,10 @@ const WIDE: [(Precision, usize); 3] = [
 
 #[test]
 fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
-    on_the_emulator(|| {
+    alone_on_the_emulator(NO_COUNTERS, |emulator| {
         for (precision, nr_filters) in WIDE {
-            let hyper = hyper(nr_filters);
-            let found = counted(&hyper, precision, 16);
+            let hyper = hyper(3, nr_filters, 2);
+            let found = counted(emulator, &hyper, precision, 16);
             for kernel in ["row_", "pixel_"] {
                 let [moved, fewest] = ["global_sectors", "global_sectors_ideal"]
                     .map(|what| sum(&found, kernel, what) as f64);

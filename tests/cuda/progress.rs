@@ -1,44 +1,17 @@
-//! How a batch on CUDA is followed and stopped, and what crosses the bus meanwhile.
-
-mod child;
-mod device;
+//! How a batch on CUDA is followed, and what crosses the bus meanwhile.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use child::answer;
-use device::on_a_device;
-use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Item, LaunchMode, Path, Request,
+use fastpix::Engine;
+use test_support::child::answer;
+use test_support::device::on_a_device;
+use test_support::engine::{
+    Mode, Target, batch, cuda, engine, hyper, random, sample, sample_watched,
 };
 
-fn engine(launches: LaunchMode) -> Engine {
-    let hyper = Hyperparameters {
-        nr_resnet: 1,
-        nr_filters: 4,
-        nr_mix: 2,
-        channels: 1,
-        classes: None,
-        image_size: None,
-    };
-    let options = EngineOptions {
-        device: DeviceChoice::Cuda(vec![0]),
-        launches,
-        ..EngineOptions::default()
-    };
-    Engine::new(&Weights::random(&hyper, 1).unwrap(), &options).unwrap()
-}
-
-fn request(count: usize, size: (usize, usize), path: Path) -> Request {
-    Request {
-        size,
-        items: vec![Item::default(); count],
-        seed: 1,
-        temperature: 1.0,
-        continuous: false,
-        path,
-    }
+fn small(target: &Target) -> Engine {
+    engine(&random(&hyper(1, 4, 2), 1), target)
 }
 
 /// Rows may be queued that are not done: this many, beyond those reported.
@@ -47,16 +20,13 @@ const AHEAD: usize = 2;
 #[test]
 fn progress_grows_row_by_row_to_the_whole_image() {
     on_a_device(|| {
-        for launches in [LaunchMode::Graph, LaunchMode::Stream] {
-            let engine = engine(launches);
-            for (path, size) in [(Path::Cached, (8, 4)), (Path::Forward, (4, 4))] {
+        for target in [cuda(), cuda().stream()] {
+            let engine = small(&target);
+            for (mode, size) in [(Mode::Cached, (8, 4)), (Mode::WholeImage, (4, 4))] {
                 let reports = Mutex::new(Vec::new());
                 let progress = |done, total| reports.lock().unwrap().push((done, total));
-                let control = Control {
-                    progress: Some(&progress),
-                    ..Control::default()
-                };
-                engine.generate(&request(2, size, path), &control).unwrap();
+                let batch = batch(None, size, 0..2).mode(mode);
+                sample_watched(&engine, &batch, &AtomicBool::new(false), &progress).unwrap();
                 let reports = reports.into_inner().unwrap();
                 let (height, width) = size;
                 assert_eq!(reports.len(), height + 1, "{reports:?}");
@@ -74,41 +44,14 @@ fn progress_grows_row_by_row_to_the_whole_image() {
     });
 }
 
-#[test]
-fn a_cancelled_batch_ends_at_the_next_row_and_the_next_is_not_changed_by_it() {
-    on_a_device(|| {
-        for (path, size) in [(Path::Cached, (8, 4)), (Path::Forward, (4, 4))] {
-            let engine = engine(LaunchMode::Graph);
-            let request = request(2, size, path);
-            let expected = engine.generate(&request, &Control::default()).unwrap();
-            let cancel = AtomicBool::new(false);
-            let reports = AtomicUsize::new(0);
-            let progress = |_, _| {
-                if reports.fetch_add(1, Ordering::Relaxed) == 3 {
-                    cancel.store(true, Ordering::Relaxed);
-                }
-            };
-            let control = Control {
-                cancel: Some(&cancel),
-                progress: Some(&progress),
-            };
-            let result = engine.generate(&request, &control);
-            assert!(matches!(result, Err(EngineError::Cancelled)), "{path:?}");
-            assert_eq!(reports.load(Ordering::Relaxed), 4, "{path:?}");
-            let again = engine.generate(&request, &Control::default()).unwrap();
-            assert!(again == expected, "{path:?}");
-        }
-    });
-}
-
 /// Copies and bytes to the device, then to the host, of a second batch of this size.
 fn crossed(size: (usize, usize)) -> [u64; 4] {
     let emulator = cuda_emulator::install().unwrap();
-    let engine = engine(LaunchMode::Graph);
-    let request = request(3, size, Path::Cached);
-    engine.generate(&request, &Control::default()).unwrap();
+    let engine = small(&cuda());
+    let batch = batch(None, size, 0..3);
+    sample(&engine, &batch);
     emulator.reset_counters().unwrap();
-    engine.generate(&request, &Control::default()).unwrap();
+    sample(&engine, &batch);
     let counters: serde_json::Value = serde_json::from_str(&emulator.counters().unwrap()).unwrap();
     let device = &counters["devices"][0];
     let number = |direction, what| device[direction][what].as_u64().unwrap();
@@ -122,8 +65,8 @@ fn crossed(size: (usize, usize)) -> [u64; 4] {
 
 #[test]
 fn nothing_crosses_the_bus_but_the_request_and_the_images() {
-    let name = "nothing_crosses_the_bus_but_the_request_and_the_images";
-    let text = answer(name, true, &[], || {
+    let test = nothing_crosses_the_bus_but_the_request_and_the_images;
+    let text = answer(test, true, &[], || {
         format!("{:?} {:?}", crossed((4, 4)), crossed((16, 8)))
     });
     // Per image its class, the levels given and its index; the seed and the temperature.

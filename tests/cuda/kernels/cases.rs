@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::reference::{Array, npz};
+use test_support::reference::{Array, npz};
 
 /// One step as the script describes it.
 pub struct Case {

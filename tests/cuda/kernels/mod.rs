@@ -1,21 +1,18 @@
 //! The step kernels one by one against NumPy in float64 (`tests/golden/kernels/make.py`).
 
 mod cases;
-#[path = "../device/mod.rs"]
-mod device;
 mod gpu;
+mod output;
 mod packing;
-#[path = "../reference/mod.rs"]
-mod reference;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
-use device::on_a_device;
 use fastpix::Precision;
 use fastpix::cuda::parameters::{Segment, Step};
 use gpu::{Gpu, Rows, encode};
 use packing::Packing;
-use reference::assert_close;
+use test_support::device::on_a_device;
+use test_support::reference::assert_close;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum By {

@@ -1,9 +1,6 @@
 //! The kernels at the end of a pixel and the likelihood kernel, one by one, against NumPy in
 //! float64 (`tests/golden/kernels/make_output.py`).
 
-mod device;
-mod reference;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +9,11 @@ use cudarc::driver::{
     CudaContext, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
-use device::on_a_device;
 use fastpix::cuda::MODULES;
 use fastpix::cuda::parameters::{Likelihood, Output, Plane};
 use fastpix::distribution::Mixture;
-use reference::{Array, assert_close, npz};
+use test_support::device::on_a_device;
+use test_support::reference::{Array, assert_close, npz};
 
 /// The arrays of each case of a file.
 fn cases(file: &str) -> Vec<BTreeMap<String, Array>> {

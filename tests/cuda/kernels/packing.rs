@@ -3,7 +3,7 @@
 
 use fastpix::Precision;
 
-use crate::cases::{Case, Tap};
+use super::cases::{Case, Tap};
 
 /// A case for the kernels of a precision.
 pub struct Packing<'a> {
