@@ -1,13 +1,11 @@
 //! Files that are wrong in one known way: the error names the file, the place, and what was
 //! expected and found.
 
-mod checkpoint_files;
-
-use checkpoint_files::pytorch::{self, Norm};
-use checkpoint_files::{
+use fastpix::checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors};
+use test_support::checkpoint_files::pytorch::{self, Norm};
+use test_support::checkpoint_files::{
     checkpoint, le_bytes, npy, safetensors, saved, smallest, tensorflow, tensors, zip,
 };
-use fastpix::checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors};
 
 /// The error of loading these bytes, folded weights included.
 fn error(name: &str, bytes: &[u8]) -> String {

@@ -1,51 +1,13 @@
 //! Thousands of damaged and hostile files of every format: none may panic, hang, take more memory
 //! than its size justifies, or pass for an undamaged one where the format has checksums.
 
-mod checkpoint_files;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::path::Path;
-
-use checkpoint_files::pytorch::{self, Norm};
-use checkpoint_files::{checkpoint, saved, smallest, tensorflow, tensors};
 use fastpix::checkpoint::{Checkpoint, CheckpointError, LoadOptions, Tensors};
-
-/// Counts the memory that this thread holds, so that tests can run side by side.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    // The thread's variables are gone while it ends; what happens then is not measured.
-    let _ = HELD.try_with(|held| {
-        let now = held.get() + change;
-        held.set(now);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now)));
-    });
-}
-
-// SAFETY: every call is handed to the system's allocator unchanged; counting touches only plain
-// thread-local numbers and does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use test_support::allocator::PerThread;
+use test_support::checkpoint_files::pytorch::{self, Norm};
+use test_support::checkpoint_files::{
+    checkpoint, le_bytes, npy, saved, smallest, tensorflow, tensors, write_all, zip,
+};
+use test_support::reference::golden;
 
 /// The most that opening a file of this size may hold at once: lists of names and shapes take
 /// more room in memory than in a file, and readers have buffers of fixed size.
@@ -59,10 +21,9 @@ fn open(
     bytes: &[u8],
     what: &dyn Fn() -> String,
 ) -> Result<Checkpoint, CheckpointError> {
-    let before = HELD.get();
-    PEAK.set(before);
-    let result = Checkpoint::from_bytes(name, bytes, &LoadOptions::default());
-    judge(name, bytes.len(), PEAK.get() - before, &result, what);
+    let options = LoadOptions::default();
+    let (result, peak) = PerThread::peak(|| Checkpoint::from_bytes(name, bytes, &options));
+    judge(name, bytes.len(), peak, &result, what);
     result
 }
 
@@ -204,8 +165,8 @@ fn damaged_compressed_npz_archives_give_one_error() {
         .iter()
         .map(|(name, tensor)| {
             let sides: String = tensor.shape.iter().map(|side| format!("{side},")).collect();
-            let data = checkpoint_files::le_bytes(&tensor.values);
-            let array = checkpoint_files::npy("<f4", false, &format!("({sides})"), &data);
+            let data = le_bytes(&tensor.values);
+            let array = npy("<f4", false, &format!("({sides})"), &data);
             (format!("{name}.npy"), array)
         })
         .collect();
@@ -213,7 +174,7 @@ fn damaged_compressed_npz_archives_give_one_error() {
         .iter()
         .map(|(name, bytes)| (name.as_str(), &bytes[..]))
         .collect();
-    let bytes = checkpoint_files::zip(&members, true);
+    let bytes = zip(&members, true);
     assault("packed.npz", &bytes, 2000, Some(&model.tensors));
 }
 
@@ -233,16 +194,15 @@ fn damaged_v2_bundles_give_one_error() {
     let averages = tensors(&smallest(None), 6);
     let named = tensorflow::named(&tensors(&smallest(None), 7), Some(&averages));
     let files = tensorflow::v2(&named, 1, 2, false);
-    checkpoint_files::write_all(folder.path(), &files);
+    write_all(folder.path(), &files);
     let index = folder.path().join("model.index");
     let name = index.to_string_lossy().into_owned();
     let all = files.iter().map(|(_, bytes)| bytes.len()).sum();
     let open = |what: &dyn Fn() -> String| {
-        let before = HELD.get();
-        PEAK.set(before);
-        let result = Checkpoint::open(&index, &LoadOptions::default());
+        let options = LoadOptions::default();
+        let (result, peak) = PerThread::peak(|| Checkpoint::open(&index, &options));
         let folder = folder.path().to_string_lossy().into_owned();
-        judge(&folder, all, PEAK.get() - before, &result, what);
+        judge(&folder, all, peak, &result, what);
         result
     };
     assert!(open(&|| "intact".into()).unwrap().tensors == averages);
@@ -284,7 +244,7 @@ fn damaged_legacy_pytorch_files_give_one_error() {
 
 #[test]
 fn damaged_files_of_the_original_give_one_error() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/tiny");
+    let golden = golden("checkpoints/tiny");
     for (file, checksummed) in [
         ("v1/params_cifar.ckpt", true),
         ("pclucas_ema.pth", true),
@@ -312,9 +272,8 @@ fn damaged_files_of_the_original_give_one_error() {
 
 #[test]
 fn the_counter_sees_what_is_held() {
-    let before = HELD.get();
-    PEAK.set(before);
-    drop(std::hint::black_box(vec![1u8; 8 << 20]));
-    assert!(PEAK.get() - before >= 8 << 20);
-    assert!(HELD.get() - before < 1 << 20);
+    let before = PerThread::held();
+    let ((), peak) = PerThread::peak(|| drop(std::hint::black_box(vec![1u8; 8 << 20])));
+    assert!(peak >= 8 << 20);
+    assert!(PerThread::held() - before < 1 << 20);
 }

@@ -1,20 +1,15 @@
 //! Every format yields the tensors that the original program saved.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Precision};
 use fastpix::model::Weights;
+use test_support::reference::golden;
 
 const RAW: LoadOptions = LoadOptions {
     raw_weights: true,
     hyperparameters: None,
 };
-
-fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(path)
-}
 
 fn open(path: &Path, options: &LoadOptions) -> Checkpoint {
     Checkpoint::open(path, options).unwrap_or_else(|error| panic!("{error}"))
@@ -30,13 +25,13 @@ fn raw(path: &str) -> Checkpoint {
 
 /// The tensors that the original saved as arrays.
 fn reference(model: &str, which: &str) -> Checkpoint {
-    averaged(&format!("oracle/{model}/weights_{which}.npz"))
+    averaged(&format!("parity/{model}/weights_{which}.npz"))
 }
 
-/// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten faults:
+/// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten that are not:
 /// rounding of f32 in two orders of multiplication stays well below.
 fn assert_folded_close(found: &Weights, expected: &Weights) {
-    let mut faults = Vec::new();
+    let mut differing = Vec::new();
     for (layer, (a, b)) in found
         .layers
         .all
@@ -47,16 +42,16 @@ fn assert_folded_close(found: &Weights, expected: &Weights) {
             assert_eq!(a.len(), b.len(), "{} {tensor}", layer.name);
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 if (a - b).abs() > 1e-6 + 1e-5 * b.abs() || !a.is_finite() {
-                    faults.push(format!("{} {tensor}[{index}]: {a} for {b}", layer.name));
+                    differing.push(format!("{} {tensor}[{index}]: {a} for {b}", layer.name));
                 }
             }
         }
     }
     assert!(
-        faults.is_empty(),
-        "{} faults:\n{}",
-        faults.len(),
-        faults[..faults.len().min(10)].join("\n")
+        differing.is_empty(),
+        "{} numbers differ:\n{}",
+        differing.len(),
+        differing[..differing.len().min(10)].join("\n")
     );
 }
 
@@ -168,7 +163,7 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
 fn saved_models_are_read_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     for source in [
-        "oracle/tiny/weights_raw.npz",
+        "parity/tiny/weights_raw.npz",
         "checkpoints/tiny_cond/v1/params_cifar.ckpt",
         "checkpoints/tiny/v2/params_cifar.ckpt.index",
         "checkpoints/tiny/pclucas_ema.pth",

@@ -1,13 +1,13 @@
 //! The less common shapes of every format, written here and read back.
 
-mod checkpoint_files;
-
 use std::path::Path;
 
-use checkpoint_files::pytorch::{self, Norm};
-use checkpoint_files::{checkpoint, le_bytes, npy, saved, smallest, tensorflow, tensors, zip};
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Tensors};
 use fastpix::model::Weights;
+use test_support::checkpoint_files::pytorch::{self, Norm};
+use test_support::checkpoint_files::{
+    checkpoint, le_bytes, npy, safetensors, saved, smallest, tensorflow, tensors, write_all, zip,
+};
 
 fn load(name: &str, bytes: &[u8]) -> Checkpoint {
     Checkpoint::from_bytes(name, bytes, &LoadOptions::default())
@@ -74,7 +74,7 @@ fn v2_shards_slices_and_compressed_indexes_are_put_together() {
     for (parts, shards, snappy) in [(1, 1, true), (1, 3, false), (3, 2, true)] {
         let folder = tempfile::tempdir().unwrap();
         let files = tensorflow::v2(&named, parts, shards, snappy);
-        checkpoint_files::write_all(folder.path(), &files);
+        write_all(folder.path(), &files);
         let loaded = open(&folder.path().join("model"));
         assert_eq!(loaded.format, Format::TensorFlowV2);
         assert_eq!(loaded.averages, Averages::Present { used: true });
@@ -89,7 +89,7 @@ fn a_missing_data_shard_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let named = tensorflow::named(&tensors(&small(), 5), None);
     let files = tensorflow::v2(&named, 1, 3, false);
-    checkpoint_files::write_all(folder.path(), &files[..3]);
+    write_all(folder.path(), &files[..3]);
     let error = Checkpoint::open(&folder.path().join("model"), &LoadOptions::default());
     let error = error.unwrap_err().to_string();
     assert!(
@@ -380,10 +380,7 @@ fn a_ports_names_are_understood_in_safetensors_too() {
         ));
     }
     let header = format!("{{{}}}", header.join(","));
-    let loaded = load(
-        "port.safetensors",
-        &checkpoint_files::safetensors(&header, &data),
-    );
+    let loaded = load("port.safetensors", &safetensors(&header, &data));
     assert_eq!(loaded.hyperparameters, hyper);
     assert!(!loaded.notes.is_empty());
 }

@@ -1,41 +1,14 @@
 //! A V1 checkpoint of the published model's size: raw weights and moving averages of 53.6 million
 //! parameters, 430 MB, written to a temporary folder and removed again.
 
-mod checkpoint_files;
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use checkpoint_files::tensorflow::{self, Message, varint};
 use fastpix::checkpoint::{Averages, Checkpoint, Format, LoadOptions};
 use fastpix::model::{Hyperparameters, Layers};
-
-/// Counts the memory that the process holds. There is one test in this file.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is handed to the system's allocator unchanged; counting does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use test_support::allocator::WholeProcess;
+use test_support::checkpoint_files::tensorflow::{self, Message, varint};
+use test_support::child::alone;
 
 const MIB: usize = 1 << 20;
 
@@ -124,6 +97,11 @@ fn resident_peak() -> Option<usize> {
 
 #[test]
 fn the_published_models_size_loads_in_little_more_than_its_weights() {
+    let test = the_published_models_size_loads_in_little_more_than_its_weights;
+    alone(test, load_and_measure);
+}
+
+fn load_and_measure() {
     let hyper = published();
     let mut tensors: Vec<(String, Vec<usize>)> = Layers::new(&hyper)
         .all
@@ -147,14 +125,30 @@ fn the_published_models_size_loads_in_little_more_than_its_weights() {
         "{file} bytes for {weights}"
     );
 
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
     let resident_before = resident_peak();
+    let ((), peak) = WholeProcess::peak(|| load(&path, &hyper, &tensors));
+    assert!(
+        peak < weights + BUFFER,
+        "{peak} bytes held for {weights} of weights"
+    );
+
+    match (resident_before, resident_peak()) {
+        // What was resident before may have been given back since: the bound is the sum.
+        (Some(before), Some(after)) => assert!(
+            after < before + weights + 2 * BUFFER,
+            "{after} bytes resident, {before} before loading {weights} of weights"
+        ),
+        _ => println!("resident memory not checked: this system does not tell"),
+    }
+}
+
+/// Loads the model, checks every number, and folds it.
+fn load(path: &Path, hyper: &Hyperparameters, tensors: &[(String, Vec<usize>)]) {
     let loaded =
-        Checkpoint::open(&path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        Checkpoint::open(path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.format, Format::TensorFlowV1);
     assert_eq!(loaded.averages, Averages::Present { used: true });
-    assert_eq!(loaded.hyperparameters, hyper);
+    assert_eq!(loaded.hyperparameters, *hyper);
     for (number, (name, _)) in tensors.iter().enumerate() {
         let Some(name) = name.strip_suffix("/ExponentialMovingAverage") else {
             continue;
@@ -171,18 +165,4 @@ fn the_published_models_size_loads_in_little_more_than_its_weights() {
         .into_weights()
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(folded.folded.len(), folded.layers.all.len());
-    let peak = PEAK.load(Ordering::Relaxed) - before;
-    assert!(
-        peak < weights + BUFFER,
-        "{peak} bytes held for {weights} of weights"
-    );
-
-    match (resident_before, resident_peak()) {
-        // What was resident before may have been given back since: the bound is the sum.
-        (Some(before), Some(after)) => assert!(
-            after < before + weights + 2 * BUFFER,
-            "{after} bytes resident, {before} before loading {weights} of weights"
-        ),
-        _ => println!("resident memory not checked: this system does not tell"),
-    }
 }

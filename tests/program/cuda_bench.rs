@@ -1,53 +1,27 @@
-//! `bench --device cuda` as a process whose driver is the emulator.
-
-use std::process::{Command, Output};
-
 use fastpix::Precision;
 use fastpix::cuda::cost::{Cost, Gpu};
 use fastpix::model::Hyperparameters;
 
-const TINY: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/golden/parity/tiny/weights_ema.npz"
-);
+use crate::bench::quick;
+use crate::process::{Ended, Place};
 
-fn bench(name: &str, more: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    cuda_emulator::link_into(folder.path()).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_fastpix-run"))
-        .args(["bench", "--device", "cuda", "--model", TINY])
-        .args([
-            "--batch-sizes",
-            "2,1",
-            "--sizes",
-            "4x4,4x8",
-            "--repeats",
-            "1",
-        ])
-        .args(more)
-        .current_dir(folder.path())
-        .env("LD_LIBRARY_PATH", folder.path())
-        .env("CUDA_EMULATOR_NAME", name)
-        .output()
-        .unwrap()
+/// What `bench` says on a device of this name.
+fn bench(name: &str, more: &[&str]) -> Ended {
+    let arguments = quick(&[&["--device", "cuda"], more].concat(), "4x4,4x8");
+    Place::with_emulator().run_with(&[("NAME", name)], &arguments)
 }
 
-fn text(output: Output) -> String {
-    // The emulator prints every fault it finds.
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && errors.is_empty(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(name: &str, more: &[&str]) -> serde_json::Value {
-    let arguments = [more, &["--json"]].concat();
-    serde_json::from_str(&text(bench(name, &arguments))).unwrap()
+fn text(name: &str) -> String {
+    let ended = bench(name, &[]);
+    ended.succeeded();
+    ended.out
 }
 
 #[test]
 fn measurements_stand_beside_the_prediction_for_a_known_gpu() {
     for (option, precision) in [("f32", Precision::F32), ("f16", Precision::F16)] {
-        let json = json("NVIDIA A100-SXM4-40GB", &["--precision", option]);
+        let arguments = ["--precision", option, "--json"];
+        let json = bench("NVIDIA A100-SXM4-40GB", &arguments).json();
         assert_eq!(json["prediction"]["Ok"], "A100");
         let device = json["device"].as_str().unwrap();
         assert!(device.contains("NVIDIA A100-SXM4-40GB"), "{device}");
@@ -74,7 +48,7 @@ fn measurements_stand_beside_the_prediction_for_a_known_gpu() {
 
 #[test]
 fn an_unknown_gpu_is_measured_without_prediction_and_told_why() {
-    let json = json("Test", &[]);
+    let json = bench("Test", &["--json"]).json();
     let reason = json["prediction"]["Err"].as_str().unwrap();
     for part in ["Test", "T4, A100, H100"] {
         assert!(reason.contains(part), "{reason}");
@@ -85,7 +59,7 @@ fn an_unknown_gpu_is_measured_without_prediction_and_told_why() {
 
 #[test]
 fn the_table_names_the_device_and_marks_the_prediction() {
-    let known = text(bench("Tesla T4", &[]));
+    let known = text("Tesla T4");
     for part in [
         "(Tesla T4, ",
         "not measured",
@@ -96,6 +70,6 @@ fn the_table_names_the_device_and_marks_the_prediction() {
     ] {
         assert!(known.contains(part), "no {part:?} in {known}");
     }
-    let unknown = text(bench("Test", &[]));
+    let unknown = text("Test");
     assert!(unknown.contains("predicted: nothing"), "{unknown}");
 }

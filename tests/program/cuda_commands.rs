@@ -1,102 +1,32 @@
-//! Subcommands of the program as processes whose driver is the emulator: `complete`, `score` and
-//! `doctor`, several devices, and devices that cannot be used.
-
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use fastpix::images::NpyWriter;
 use serde_json::Value;
+
+use crate::interrupt::interrupted;
+use crate::process::{Ended, Place, Settings, noise};
 
 /// Far less than a batch of thousands of rows takes, far more than a few.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder with the emulator in it, for the program to run in.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        cuda_emulator::link_into(folder.path()).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path().join(name)).unwrap()
-    }
-
-    fn command(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
-        let settings = settings
-            .iter()
-            .map(|(name, value)| (format!("CUDA_EMULATOR_{name}"), value));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fastpix-run"));
-        command
-            .args(arguments)
-            .current_dir(self.path())
-            .env("LD_LIBRARY_PATH", self.path())
-            .env("CUDA_EMULATOR_NAME", "Test")
-            .env("CUDA_EMULATOR_CC", "8.0")
-            .envs(settings)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
-        self.command(settings, arguments).output().unwrap()
-    }
-
-    /// Runs the program; returns what it printed. It must succeed without a word: the emulator
-    /// prints every fault it finds.
-    fn text(&self, settings: &[(&str, &str)], arguments: &[&str]) -> String {
-        let output = self.run(settings, arguments);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && errors.is_empty(), "{errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Value {
-        let arguments = [arguments, &["--json"]].concat();
-        serde_json::from_str(&self.text(settings, &arguments)).unwrap()
-    }
-
-    /// Images without a pattern that a model could know.
-    fn write_noise(&self, name: &str, shape: [usize; 4]) {
-        let levels: Vec<u8> = (0..shape.iter().product::<usize>() as u32)
-            .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
-        let mut writer = NpyWriter::create(&self.path().join(name), shape).unwrap();
-        writer.append(&levels).unwrap();
-        writer.finish().unwrap();
-    }
-}
-
 #[test]
 fn two_devices_share_a_batch_and_make_the_same_files() {
-    let place = Place::new();
+    let place = Place::with_emulator();
     let generate = |device: &str, file: &str| {
         let arguments = [
-            "--count", "3", "--size", "4x4", "--npy", file, "--device", device,
+            "--count", "3", "--size", "4x4", "--npy", file, "--device", device, "--json",
         ];
-        place.json(&[("DEVICES", "2")], &arguments)
+        place.run_with(&[("DEVICES", "2")], &arguments).json()
     };
     generate("cpu", "cpu.npy");
     let json = generate("cuda:0,1", "cuda.npy");
     assert_eq!(json["device"], "cuda:0 (Test, 8.0), cuda:1 (Test, 8.0)");
-    assert!(place.read("cuda.npy") == place.read("cpu.npy"));
+    assert!(place.bytes("cuda.npy") == place.bytes("cpu.npy"));
 }
 
 #[test]
 fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
-    let place = Place::new();
-    place.write_noise("given.npy", [3, 8, 4, 1]);
+    let place = Place::with_emulator();
+    place.write_levels("given.npy", [3, 8, 4, 1], &noise(96));
     let complete = |device: &str, file: &str| {
         let arguments = [
             "complete",
@@ -112,16 +42,16 @@ fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
             "--device",
             device,
         ];
-        place.json(&[], &arguments);
-        place.read(file)
+        place.run(&arguments).succeeded();
+        place.bytes(file)
     };
     assert!(complete("cuda", "cuda.npy") == complete("cpu", "cpu.npy"));
 }
 
 #[test]
 fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
-    let place = Place::new();
-    place.write_noise("given.npy", [3, 4, 8, 1]);
+    let place = Place::with_emulator();
+    place.write_levels("given.npy", [3, 4, 8, 1], &noise(96));
     let score = |device: &str, path: &str| {
         let arguments = [
             "score",
@@ -136,8 +66,9 @@ fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
             path,
             "--device",
             device,
+            "--json",
         ];
-        let json = place.json(&[], &arguments);
+        let json = place.run(&arguments).json();
         let bits = json["per_image"].as_array().unwrap().iter();
         let bits: Vec<f64> = bits.filter_map(Value::as_f64).collect();
         assert_eq!(bits.len(), 3, "{json}");
@@ -153,30 +84,21 @@ fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
 
 #[test]
 fn an_interrupt_ends_a_batch_long_before_its_last_row() {
-    let place = Place::new();
+    let place = Place::with_emulator();
     let arguments = ["--count", "1", "--size", "4096x4", "--device", "cuda"];
-    let child = place.command(&[], &arguments).spawn().unwrap();
-    let folder = place.path().join("samples");
     let start = Instant::now();
     // Made when the request was found good, just before the first batch.
-    while !folder.exists() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let kill = format!("kill -INT {}", child.id());
-    let status = Command::new("sh").args(["-c", &kill]).status();
-    assert!(status.unwrap().success());
-    let output = child.wait_with_output().unwrap();
+    let folder = place.path("samples");
+    let ended = interrupted(&place, &arguments, "INT", || folder.exists());
     assert!(start.elapsed() < PATIENCE);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""), "{ended:?}");
+    assert_eq!(place.names("samples"), [""; 0]);
 }
 
 #[test]
 fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
-    let place = Place::new();
-    place.write_noise("given.npy", [1, 4, 4, 3]);
+    let place = Place::with_emulator();
+    place.write_levels("given.npy", [1, 4, 4, 3], &noise(48));
     let cases: [(&str, &str, &str, &str); 5] = [
         ("DEVICES", "0", "cuda", "found 0 device"),
         ("DEVICES", "1", "cuda:0,1", "expected device 1, found 1"),
@@ -187,45 +109,47 @@ fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
     for command in [["generate", "--count=1"], ["score", "given.npy"]] {
         for (setting, value, device, part) in cases {
             let arguments = [&command[..], &["--device", device]].concat();
-            let output = place.run(&[(setting, value)], &arguments);
-            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(2), "{errors}");
-            assert_eq!(errors.lines().count(), 1, "{errors}");
-            let start = errors.starts_with("error: cuda: ");
-            assert!(start && errors.contains(part), "{part}: {errors}");
+            let ended = place.run_with(&[(setting, value)], &arguments);
+            ended.failed_with(&["error: cuda: ", part]);
         }
     }
-    assert!(!place.path().join("samples").exists());
+    assert!(!place.path("samples").exists());
 }
 
 #[test]
 fn kernels_that_the_driver_rejects_are_one_line_of_the_programs() {
-    let place = Place::new();
-    let output = place.run(&[("PTX_VERSION", "7.8")], &["--device", "cuda"]);
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{errors}");
+    let place = Place::with_emulator();
+    let ended = place.run_with(&[("PTX_VERSION", "7.8")], &["--device", "cuda"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
     // The emulator explains itself too.
-    let own = errors
+    let own = ended
+        .err
         .lines()
         .filter(|line| !line.starts_with("cuda-emulator: "));
     let own: Vec<&str> = own.collect();
-    assert_eq!(own.len(), 1, "{errors}");
+    assert_eq!(own.len(), 1, "{ended:?}");
     assert!(
         own[0].starts_with("error: cuda: the driver rejected the kernels in "),
-        "{errors}"
+        "{ended:?}"
     );
+}
+
+fn doctor(place: &Place, settings: Settings) -> String {
+    let ended = place.run_with(settings, &["doctor"]);
+    ended.succeeded();
+    ended.out
 }
 
 #[test]
 fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
-    let place = Place::new();
+    let place = Place::with_emulator();
     let settings = [
         ("DEVICES", "2"),
         ("DRIVER_VERSION", "12.4"),
         ("MEMORY", "1536M"),
         ("CC", "7.5"),
     ];
-    let text = place.text(&settings, &["doctor"]);
+    let text = doctor(&place, &settings);
     let line = |name: &str| {
         text.lines()
             .filter(|line| line.starts_with(name))
@@ -236,7 +160,7 @@ fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
         |n| format!("CUDA device      {n}: Test, compute capability 7.5, 1.5 GiB, PTX compute_75");
     assert_eq!(line("CUDA device"), [device(0), device(1)]);
 
-    let json = place.json(&settings, &["doctor"]);
+    let json = place.run_with(&settings, &["doctor", "--json"]).json();
     let cuda = &json["cuda"];
     assert_eq!(cuda["driver"], "12.4");
     let second = &cuda["devices"]["Ok"][1];
@@ -251,8 +175,10 @@ fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
 /// A newer device runs the newest of each file that was compiled for it or an older one.
 #[test]
 fn doctor_names_the_newest_kernels_that_a_device_runs() {
-    let place = Place::new();
-    let json = place.json(&[("CC", "12.0")], &["doctor"]);
+    let place = Place::with_emulator();
+    let json = place
+        .run_with(&[("CC", "12.0")], &["doctor", "--json"])
+        .json();
     let ptx = json["cuda"]["devices"]["Ok"][0]["ptx"]
         .as_object()
         .unwrap()
@@ -279,9 +205,9 @@ fn doctor_names_the_newest_kernels_that_a_device_runs() {
 
 #[test]
 fn doctor_tells_what_is_wrong_with_cuda_and_goes_on() {
-    let place = Place::new();
-    let devices = |settings: &[(&str, &str)]| {
-        let text = place.text(settings, &["doctor"]);
+    let place = Place::with_emulator();
+    let devices = |settings: Settings| {
+        let text = doctor(&place, settings);
         assert!(text.contains("embedded model"), "{text}");
         let mut lines = text.lines().filter(|line| line.starts_with("CUDA device"));
         lines.next().unwrap().to_owned()
@@ -299,22 +225,19 @@ fn doctor_tells_what_is_wrong_with_cuda_and_goes_on() {
 
 #[test]
 fn doctor_tells_that_there_is_no_driver() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_fastpix-run"))
-        .arg("doctor")
-        .current_dir(folder.path())
+    let place = Place::new();
+    let mut command = place.command(&["doctor"]);
+    let ended: Ended = command
         .env_remove("LD_LIBRARY_PATH")
         .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{text}"
-    );
+        .expect("the program can be run")
+        .into();
+    ended.succeeded();
     if fastpix::cuda::driver_version().is_ok() {
         println!("skipped: this machine has a driver");
         return;
     }
+    let text = ended.out;
     assert!(text.contains("CUDA driver      not found\n"), "{text}");
     assert!(
         text.contains("none (cuda: no NVIDIA driver was found"),
