@@ -68,7 +68,7 @@ impl<E: Element> Case<E> {
     }
 
     /// The sums, computed in parts: rows and panels cut at these places.
-    fn sums(&mut self, isa: Isa, row_cuts: &[usize], unit_cuts: &[usize]) -> Matrix<f32> {
+    fn sums(&mut self, isa: Isa, row_cuts: &[usize], panel_cuts: &[usize]) -> Matrix<f32> {
         let packed = self.packed(isa);
         let mut acc = self.acc.clone();
         let to = acc.rows();
@@ -82,7 +82,7 @@ impl<E: Element> Case<E> {
                 .collect::<Vec<_>>()
         };
         for rows in cuts(self.rows, row_cuts) {
-            for panels in cuts(packed.panels(), unit_cuts) {
+            for panels in cuts(packed.panels(), panel_cuts) {
                 // SAFETY: the matrices have these rows; sums and operands are apart.
                 unsafe { accumulate(isa, &packed, panels, rows.clone(), &operands, to) };
             }
@@ -176,23 +176,23 @@ fn f32_products_are_one_chain_of_fused_multiply_adds_on_every_instruction_set() 
 }
 
 #[test]
-fn products_do_not_depend_on_how_rows_and_units_are_cut() {
+fn products_do_not_depend_on_how_rows_and_panels_are_cut() {
     fn check<E: Element>() {
         for (segments, n, columns, rows, layout) in cases() {
             let mut case = Case::<E>::new(segments, n, columns, rows, layout);
             for isa in Isa::available() {
                 let whole = case.sums(isa, &[], &[]);
-                for (row_cuts, unit_cuts) in [
+                for (row_cuts, panel_cuts) in [
                     (vec![1, 4, 20], vec![2]),
                     (vec![], vec![2, 4, 10]),
                     (vec![16, 32], vec![6]),
                 ] {
                     let what = format!(
-                        "{isa} {segments:?} x {n}, {rows} rows, cut {row_cuts:?} {unit_cuts:?}"
+                        "{isa} {segments:?} x {n}, {rows} rows, cut {row_cuts:?} {panel_cuts:?}"
                     );
                     assert_same_bits(
                         &what,
-                        &case.sums(isa, &row_cuts, &unit_cuts).data,
+                        &case.sums(isa, &row_cuts, &panel_cuts).data,
                         &whole.data,
                     );
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastpix::cpu::thread_pool::ThreadPool;
 
 #[test]
-fn every_member_runs_once_per_run() {
+fn every_worker_runs_once_per_run() {
     for size in [1, 2, 3, 9] {
         let pool = ThreadPool::new(size);
         for _ in 0..100 {
@@ -22,7 +22,7 @@ fn every_member_runs_once_per_run() {
 }
 
 #[test]
-fn barriers_order_what_members_write() {
+fn barriers_order_what_workers_write() {
     // More threads than any test machine of ours has cores, too.
     for size in [2, 3, 16] {
         let pool = ThreadPool::new(size);
@@ -43,7 +43,7 @@ fn barriers_order_what_members_write() {
 }
 
 #[test]
-fn members_that_sleep_at_a_barrier_are_woken() {
+fn workers_that_sleep_at_a_barrier_are_woken() {
     let pool = ThreadPool::new(3);
     let passed = AtomicUsize::new(0);
     pool.run(|worker| {
@@ -64,7 +64,7 @@ fn members_that_sleep_at_a_barrier_are_woken() {
 }
 
 #[test]
-fn a_panic_reaches_the_caller_and_the_team_lives_on() {
+fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
     for size in [1, 2, 5] {
         let pool = ThreadPool::new(size);
         for culprit in 0..size {

@@ -1,7 +1,7 @@
 //! The CUDA backend's own parts, on the emulated driver or, with `FASTPIX_TEST_GPU=1`, on a GPU.
 //! What it has in common with the CPU is in `tests/engine`.
 
-/// What the kernels launch and move, against what is foretold.
+/// What the kernels launch and move, against what `cuda::cost` predicts.
 mod cost;
 /// What a user is told when CUDA cannot be used.
 mod errors;
