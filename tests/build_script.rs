@@ -1,5 +1,7 @@
 //! What `build.rs` does with and without a CUDA compiler: the script itself, run in a folder with a
 //! copy of the kernels. Where a compiler is needed it is a shell script that pretends to be one.
+//!
+//! A binary of its own: no other test may start a process while one of these writes a program.
 #![cfg(unix)]
 
 use std::fs;
