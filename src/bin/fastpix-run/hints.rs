@@ -2,6 +2,7 @@
 //! what is wrong, for programs of any kind.
 
 use fastpix::EngineError;
+use fastpix::backend::BackendError;
 #[cfg(feature = "cuda")]
 use fastpix::cuda::CudaError;
 
@@ -23,10 +24,17 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         return cuda_hint(error);
     }
     match error.downcast_ref()? {
+        EngineError::WithoutCuda => Some("--device cpu"),
         #[cfg(feature = "cuda")]
-        EngineError::Cuda(error) => cuda_hint(error),
-        EngineError::WithoutCuda | EngineError::DeviceUnavailable { .. } => Some("--device cpu"),
-        EngineError::Precision { .. } => Some("--precision f32 or bf16, or --device cuda"),
+        EngineError::Backend(BackendError::Device(error)) => cuda_hint(error.downcast_ref()?),
+        EngineError::Backend(BackendError::Unsupported {
+            backend: "cpu",
+            what: "precision",
+            ..
+        }) => Some("--precision f32 or bf16, or --device cuda"),
+        EngineError::Backend(BackendError::Unsupported {
+            backend: "cuda", ..
+        }) => Some("--device cpu"),
         _ => None,
     }
 }
