@@ -4,11 +4,8 @@ use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
 use fastpix::model::Weights;
-<<<<<<< HEAD:tests/checkpoints.rs
 use fastpix::network::Dtype;
-=======
 use test_support::reference::golden;
->>>>>>> refs/heads/tests:tests/checkpoints/original.rs
 
 const RAW: LoadOptions = LoadOptions {
     raw_weights: true,
