@@ -46,16 +46,19 @@ pub mod atomic_file;
 pub mod backend;
 pub mod checkpoint;
 pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod distribution;
 mod engine;
+pub mod families;
 pub mod images;
-pub mod model;
 pub mod models;
 pub mod network;
 mod npy_header;
 
-pub use engine::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LaunchMode, Path,
-    Precision, Profile, Request, U8Images, bits_per_dim,
+pub use backend::{
+    Codes, EvaluationMode, EvaluationRequest, Hooks, ImageRequest, Nhwc, PixelPosition,
+    PixelSource, Profile, SampleRequest, SampledRow, U8Images,
 };
+pub use engine::{Device, Engine, EngineError, EngineOptions, Samples, bits_per_dim};
+pub use network::{Dtype, Network};

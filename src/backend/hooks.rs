@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::BackendError;
+use crate::network::InputEncoding;
 
 /// Where the time of a generation went, by the clock of one thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,33 @@ where
         values: &mut [f32],
     ) -> Result<(), BackendError> {
         self(position, parameters, values)
+    }
+}
+
+/// Checks that a pixel source gave values that the network has.
+pub(crate) fn check_values(
+    input: &InputEncoding,
+    values: &[f32],
+    position: PixelPosition,
+) -> Result<(), BackendError> {
+    let (fits, expected): (fn(f32, f32) -> bool, String) = match input {
+        InputEncoding::Scaled { .. } => {
+            (|value, _| (-1.0..=1.0).contains(&value), "-1 to 1".into())
+        }
+        _ => (
+            |value, codes| value.fract() == 0.0 && (0.0..codes).contains(&value),
+            format!("a class, 0 to {}", input.codes() - 1),
+        ),
+    };
+    let codes = input.codes() as f32;
+    match values.iter().find(|&&value| !fits(value, codes)) {
+        None => Ok(()),
+        Some(&found) => Err(BackendError::Value {
+            expected,
+            found,
+            row: position.row,
+            column: position.column,
+        }),
     }
 }
 

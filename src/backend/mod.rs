@@ -9,6 +9,7 @@ mod request;
 use std::fmt::Debug;
 
 pub use error::BackendError;
+pub(crate) use hooks::check_values;
 pub use hooks::{Hooks, PixelPosition, PixelSource, Profile, SampledRow};
 pub use nhwc::{Codes, Nhwc, U8Images};
 pub use request::{EvaluationMode, ImageRequest, SampleRequest};

@@ -1,5 +1,7 @@
 //! What is asked for.
 
+use super::Codes;
+
 /// How pixels are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum EvaluationMode {
@@ -70,6 +72,17 @@ impl SampleRequest {
             continuous: false,
             mode: EvaluationMode::Cached,
         }
+    }
+
+    /// Keeps the first rows of given images (all, if there are fewer) and samples the rest.
+    pub fn completing(images: &Codes, keep_rows: usize) -> Self {
+        let [_, _, width, channels] = images.shape;
+        let kept = keep_rows.saturating_mul(width * channels);
+        let requests = (0..).zip(images.images()).map(|(index, image)| ImageRequest {
+            prefix: image[..kept.min(image.len())].to_vec(),
+            ..ImageRequest::new(index)
+        });
+        Self::of(images.size(), requests.collect())
     }
 
     /// Key of the random numbers.

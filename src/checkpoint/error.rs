@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{HyperparametersError, WeightsError};
+use crate::families::pixelcnnpp::{HyperparametersError, WeightsError};
 
 /// Longest piece of a file's own text that a message repeats.
 const SHOWN: usize = 120;

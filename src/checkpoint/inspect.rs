@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::mapping::{Mapping, Recipe};
 use super::source::Source;
 use super::{Averages, CheckpointError, Format, Ignored};
-use crate::model::{Hyperparameters, Layers};
+use crate::families::pixelcnnpp::{Hyperparameters, Layers};
 
 /// A tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::error::shown;
 use super::names::{self, AVERAGE, Meaning};
 use super::source::{Entry, Source};
 use super::{Averages, CheckpointError, Ignored, Tensor, pytorch};
-use crate::model::{Hyperparameters, HyperparametersError, Weights, WeightsError};
+use crate::families::pixelcnnpp::{self, Hyperparameters, HyperparametersError, WeightsError};
 
 /// How one tensor of the model is made from tensors in the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +125,7 @@ impl Mapping {
             path: path.to_owned(),
             fault,
         };
-        Weights::check(hyper, &self.shapes()).map_err(|mut fault| {
+        pixelcnnpp::check(hyper, &self.shapes()).map_err(|mut fault| {
             if let WeightsError::Missing { name, .. }
             | WeightsError::Shape { name, .. }
             | WeightsError::Extra { name, .. } = &mut fault

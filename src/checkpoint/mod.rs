@@ -26,7 +26,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Hyperparameters, Weights};
+use crate::families::pixelcnnpp::{self, Hyperparameters};
+use crate::network::Network;
 
 pub use error::CheckpointError;
 pub use inspect::{Inspection, TensorInfo};
@@ -140,7 +141,7 @@ impl Checkpoint {
     /// # Errors
     /// When the file cannot be read, breaks its format's rules, fails a checksum, or does not
     /// hold exactly the tensors of a PixelCNN++. Whether the values are finite is checked by
-    /// [`Checkpoint::weights`].
+    /// [`Checkpoint::into_network`].
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
         let (format, mut source) = detect::open(path)?;
         Self::load(path, format, source.as_mut(), options)
@@ -185,25 +186,12 @@ impl Checkpoint {
         })
     }
 
-    /// Folds the weight norm, keeping the tensors.
+    /// Folds the weights into a network, in place: they are in memory only once.
     ///
     /// # Errors
     /// Names the first tensor with a NaN or infinite value.
-    pub fn weights(&self) -> Result<Weights, CheckpointError> {
-        Weights::fold(&self.hyperparameters, &self.tensors).map_err(|fault| {
-            CheckpointError::Weights {
-                path: self.path.clone(),
-                fault,
-            }
-        })
-    }
-
-    /// Folds the weight norm in place, so that the weights are in memory only once.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::weights`].
-    pub fn into_weights(self) -> Result<Weights, CheckpointError> {
-        Weights::fold_owned(&self.hyperparameters, self.tensors).map_err(|fault| {
+    pub fn into_network(self) -> Result<Network, CheckpointError> {
+        pixelcnnpp::network(&self.hyperparameters, self.tensors).map_err(|fault| {
             CheckpointError::Weights {
                 path: self.path,
                 fault,

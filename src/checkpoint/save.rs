@@ -15,7 +15,7 @@ use super::npz::METADATA_MEMBER;
 use super::safetensors::METADATA_KEY;
 use super::{CheckpointError, Tensor, Tensors};
 use crate::atomic_file::AtomicFile;
-use crate::model::Hyperparameters;
+use crate::families::pixelcnnpp::Hyperparameters;
 
 /// Element type of the matrices in a written file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,153 +1,169 @@
-//! Epilogues: what happens to a finished sum before it is pushed into the next cache.
+//! Epilogues: what happens to finished outputs before they are pushed into the row rings.
 
 use std::ops::Range;
 
+use super::element::Element;
 use super::gemm::PANEL;
 use super::isa::Isa;
 use super::math;
-use super::rows::{Element, Rows};
+use super::rows::Rows;
 use super::simd::{LANES, Simd, Store, Vectorised};
+use crate::network::{Activation, Gate};
 
-/// What is made of the sums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// `y = sum`, panels in plain order.
-    Plain,
-    /// `y = residual + a * sigmoid(b)`, panels in gated order.
-    Gate,
-}
-
-/// Where `y` (n channels per row) goes. Any subset.
+/// What is made of the outputs of an op, and where it goes: `y = gate(outputs) + residual`.
 #[derive(Clone, Copy, Debug)]
-pub struct Destination<E> {
-    /// `y` in f32: the residual stream.
-    pub raw: Option<Rows<f32>>,
-    /// `y` as a product's operand.
-    pub operand: Option<Rows<E>>,
-    /// `elu(y)` as a product's operand.
-    pub elu: Option<Rows<E>>,
-    /// `concat_elu(y)`: `elu(y)` at `0..n`, `elu(-y)` at `n..2n`.
-    pub concat_elu: Option<Rows<E>>,
+pub struct Epilogue<E> {
+    /// Combines the two halves of the outputs, which lie in gated order then
+    /// ([`Columns::Gated`](super::gemm::Columns)).
+    pub gate: Option<Gate>,
+    /// What is added, in f32.
+    pub residual: Option<Rows<f32>>,
+    /// Where `y` goes in f32, to be added later.
+    pub to_residual: Option<Rows<f32>>,
+    /// Where each activation of `y` goes, by [`Activation`]. `elu(-y)` of
+    /// [`Activation::ConcatElu`] follows `elu(y)` after n channels.
+    pub to_operands: [Option<Rows<E>>; Activation::COUNT],
 }
 
-/// Finishes the rows `rows`, columns of the panels `panels` (pairs of panels when gated).
-///
-/// # Safety
-/// As for [`super::gemm::accumulate`]; `residual` must be given for [`Op::Gate`].
-#[allow(clippy::too_many_arguments)]
-pub unsafe fn finish<E: Element>(
-    isa: Isa,
-    op: Op,
-    n: usize,
-    panels: Range<usize>,
-    rows: Range<usize>,
-    acc: Rows<f32>,
-    residual: Option<Rows<f32>>,
-    to: &Destination<E>,
-) {
-    let gate = match op {
-        Op::Plain => None,
-        Op::Gate => residual,
-    };
-    let groups = match gate {
-        None => panels,
-        Some(_) => panels.start / 2..panels.end / 2,
-    };
-    let operation = Finish {
-        gate,
-        n,
-        groups,
-        rows,
-        acc,
-        to: *to,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { isa.run(operation) }
+impl<E> Default for Epilogue<E> {
+    fn default() -> Self {
+        Self {
+            gate: None,
+            residual: None,
+            to_residual: None,
+            to_operands: [const { None }; Activation::COUNT],
+        }
+    }
 }
 
-struct Finish<E> {
-    /// The residual, when gated.
-    gate: Option<Rows<f32>>,
+impl<E: Element> Epilogue<E> {
+    /// Finishes the rows `rows` of `outputs`, of which the panels `panels` (pairs of panels when
+    /// gated) make some of the `n` channels of the result.
+    ///
+    /// # Safety
+    /// As for [`super::gemm::accumulate`]: this machine must have `isa`, and all addressed rows
+    /// must be valid for reads or writes that nobody else makes.
+    pub unsafe fn apply(
+        &self,
+        isa: Isa,
+        n: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        outputs: Rows<f32>,
+    ) {
+        let groups = match self.gate {
+            None => panels,
+            Some(_) => panels.start / 2..panels.end / 2,
+        };
+        let operation = Apply {
+            epilogue: *self,
+            n,
+            groups,
+            rows,
+            outputs,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { isa.run(operation) }
+    }
+}
+
+struct Apply<E> {
+    epilogue: Epilogue<E>,
     n: usize,
-    /// Ranges of sixteen columns of `y`.
+    /// Ranges of sixteen channels of `y`.
     groups: Range<usize>,
     rows: Range<usize>,
-    acc: Rows<f32>,
-    to: Destination<E>,
+    outputs: Rows<f32>,
 }
 
-impl<E: Element> Vectorised for Finish<E> {
+impl<E: Element> Vectorised for Apply<E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Simd>(self) {
+        let epilogue = &self.epilogue;
         for row in self.rows.clone() {
             // SAFETY: the caller vouches for the rows.
-            let line = unsafe {
-                Line {
+            let one = unsafe {
+                OneRow {
                     n: self.n,
-                    sums: self.acc.row(row),
-                    residual: self.gate.map(|rows| rows.row(row).cast_const()),
-                    raw: self.to.raw.map(|rows| rows.row(row)),
-                    operand: self.to.operand.map(|rows| rows.row(row)),
-                    elu: self.to.elu.map(|rows| rows.row(row)),
-                    concat_elu: self.to.concat_elu.map(|rows| rows.row(row)),
+                    gate: epilogue.gate,
+                    outputs: self.outputs.row(row),
+                    residual: epilogue.residual.map(|rows| rows.row(row).cast_const()),
+                    to_residual: epilogue.to_residual.map(|rows| rows.row(row)),
+                    to_operands: epilogue
+                        .to_operands
+                        .map(|rows| rows.map(|rows| rows.row(row))),
                 }
             };
             let whole = self.groups.end.min(self.n / PANEL).max(self.groups.start);
             for group in self.groups.start..whole {
                 // SAFETY: the group's sixteen columns are below n.
-                unsafe { line.group::<L>(group, PANEL) };
+                unsafe { one.group::<L>(group, PANEL) };
             }
             for group in whole..self.groups.end.min(self.n.div_ceil(PANEL)) {
                 // SAFETY: that many columns are below n.
-                unsafe { line.group::<L>(group, self.n - group * PANEL) };
+                unsafe { one.group::<L>(group, self.n - group * PANEL) };
             }
         }
     }
 }
 
 /// One row of everything.
-struct Line<E> {
+struct OneRow<E> {
     n: usize,
-    sums: *const f32,
+    gate: Option<Gate>,
+    outputs: *const f32,
     residual: Option<*const f32>,
-    raw: Option<*mut f32>,
-    operand: Option<*mut E>,
-    elu: Option<*mut E>,
-    concat_elu: Option<*mut E>,
+    to_residual: Option<*mut f32>,
+    to_operands: [Option<*mut E>; Activation::COUNT],
 }
 
-impl<E: Element> Line<E> {
-    /// Finishes the first `width` columns of a group.
+impl<E: Element> OneRow<E> {
+    /// Finishes the first `width` channels of a group.
     #[inline(always)]
     unsafe fn group<L: Simd>(&self, group: usize, width: usize) {
         let column = group * PANEL;
         // SAFETY: the caller vouches for the rows and for `width`.
         unsafe {
-            let y = match self.residual {
-                None => L::load(self.sums.add(column)),
-                Some(residual) => {
-                    let a = L::load(self.sums.add(2 * column));
-                    let b = L::load(self.sums.add(2 * column + PANEL));
-                    let residual = load::<L>(residual.add(column), width);
-                    L::add(math::times_sigmoid::<L>(a, b), residual)
+            let mut y = match self.gate {
+                None => L::load(self.outputs.add(column)),
+                Some(gate) => {
+                    let a = L::load(self.outputs.add(2 * column));
+                    let b = L::load(self.outputs.add(2 * column + PANEL));
+                    let a = match gate {
+                        Gate::Sigmoid => a,
+                        Gate::TanhSigmoid => math::tanh::<L>(a),
+                    };
+                    math::times_sigmoid::<L>(a, b)
                 }
             };
-            if let Some(raw) = self.raw {
-                <f32 as Store>::store::<L>(raw.add(column), y, width);
+            if let Some(residual) = self.residual {
+                y = L::add(y, load::<L>(residual.add(column), width));
             }
-            if let Some(operand) = self.operand {
-                E::store::<L>(operand.add(column), y, width);
+            if let Some(to) = self.to_residual {
+                <f32 as Store>::store::<L>(to.add(column), y, width);
             }
-            if self.elu.is_none() && self.concat_elu.is_none() {
+            let to = |activation: Activation| self.to_operands[activation as usize];
+            if let Some(to) = to(Activation::Identity) {
+                E::store::<L>(to.add(column), y, width);
+            }
+            if let Some(to) = to(Activation::Relu) {
+                let zero = L::splat(0.0);
+                E::store::<L>(to.add(column), L::select_gt(y, zero, y, zero), width);
+            }
+            if let Some(to) = to(Activation::Tanh) {
+                E::store::<L>(to.add(column), math::tanh::<L>(y), width);
+            }
+            let (elu, concat_elu) = (to(Activation::Elu), to(Activation::ConcatElu));
+            if elu.is_none() && concat_elu.is_none() {
                 return;
             }
             let positive = math::elu::<L>(y);
-            if let Some(elu) = self.elu {
+            if let Some(elu) = elu {
                 E::store::<L>(elu.add(column), positive, width);
             }
-            if let Some(concat_elu) = self.concat_elu {
+            if let Some(concat_elu) = concat_elu {
                 E::store::<L>(concat_elu.add(column), positive, width);
                 let negative = math::elu::<L>(math::negative::<L>(y));
                 E::store::<L>(concat_elu.add(self.n + column), negative, width);

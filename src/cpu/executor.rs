@@ -1,148 +1,253 @@
-//! Walks the plan: whole-image forward, cached and naive generation, all by the same products in
-//! the same summation order, so all three give the same bits.
+//! Walks a network's schedule: whole-image, cached and naive evaluation, all by the same products
+//! in the same summation order, so all three give the same bits.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::epilogue::{Destination, finish};
-use super::gemm::{PANEL, Upcoming, accumulate, accumulate_then};
-use super::packed::{PackedModel, Scheduled};
+use super::epilogue::Epilogue;
+use super::gemm::{Gemm, PANEL, Upcoming, accumulate, accumulate_then};
+use super::input::push;
+use super::packed::{PackedNetwork, Scheduled};
 use super::profile::{Lap, ProfileClock, Stopwatch};
-use super::rows::{Element, Rows};
-use super::storage::{Plane, Storage};
+use super::rows::Rows;
+use super::storage::{RowRing, Storage};
 use super::thread_pool::{ThreadPool, Worker};
-use crate::engine::Control;
-use crate::model::{Epilogue, Form, Phase, Step, StepId, Term};
+use crate::network::{Activation, Destination, Op, OpId, Tap};
 
-/// Chooses the value of a pixel: (image of the batch, row, column, its mixture parameters) to
-/// values in `[-1, 1]`. Called from several threads, for different images.
-pub(super) type NextPixel<'a> = dyn Fn(usize, usize, usize, &[f32]) -> [f32; 3] + Sync + 'a;
+/// A stage of a pixel of an image of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub image: usize,
+    pub row: usize,
+    pub column: usize,
+    pub stage: usize,
+}
 
-/// Receives the mixture parameters of a pixel: (image of the batch, row, column, parameters).
-pub(super) type TakeParams<'a> = dyn Fn(usize, usize, usize, &[f32]) + Sync + 'a;
+/// What a run asks of its caller.
+pub(super) trait Caller: Sync {
+    /// Gives the values of a stage of a pixel, one per channel of the stage, from its parameters.
+    /// Called from several workers, for different images.
+    fn draw(&self, at: At, parameters: &[f32], values: &mut [f32]);
 
-/// Which terms of a step are summed, and whether the result is finished.
+    /// Whether [`Caller::draw`] first needs [`Caller::gather`] to have seen all images.
+    fn draws_together(&self) -> bool {
+        false
+    }
+
+    /// Is told the parameters of every image, by any worker; then [`Caller::draw_together`] is
+    /// called once, by the worker that started the run, then [`Caller::draw`] for every image.
+    fn gather(&self, _at: At, _parameters: &[f32]) {}
+
+    /// See [`Caller::gather`]. Returns whether to go on.
+    fn draw_together(&self, _row: usize, _column: usize, _stage: usize) -> bool {
+        true
+    }
+
+    /// Is told that rows up to `row` (exclusive) are complete, before the next one starts and after
+    /// the last, by the worker that started the run. Returns whether to go on.
+    fn rows_done(&self, row: usize) -> bool;
+}
+
+/// Receives the parameters of a stage of a pixel, from several workers.
+pub(super) type TakeParameters<'a> = dyn Fn(At, &[f32]) + Sync + 'a;
+
+/// Which taps of an op are summed, and whether the result is finished.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// Row-phase terms; the sums stay partial unless there are no others.
-    Row,
+enum Taps {
+    /// Those of the row phase; sums stay partial unless there are no others.
+    OfRowPhase,
     /// The rest, on top of the partial sums.
-    Pixel,
-    /// All of them, partial sums staying in scratch.
-    Whole,
+    OfPixelPhase,
+    /// All of them.
+    All,
 }
 
 /// One batch in progress.
 pub(super) struct Run<'a, E> {
-    pub model: &'a PackedModel<E>,
+    pub model: &'a PackedNetwork<E>,
     pub storage: &'a Storage<E>,
     /// The class of each image of the batch (0 if unconditional).
     pub classes: &'a [usize],
-    pub control: &'a Control<'a>,
     /// Where the time goes, if anyone wants to know.
     pub clock: Option<&'a ProfileClock>,
-    pub channels: usize,
-    pub params_per_pixel: usize,
 }
 
-impl<E: Element> Run<'_, E> {
-    /// Cached generation. Returns false if cancelled.
-    pub fn cached(&self, pool: &ThreadPool, next: &NextPixel<'_>) -> bool {
+/// What a worker works with, made before the first row.
+struct Workspace<E> {
+    /// Operands of the taps of an op.
+    operands: Vec<Rows<E>>,
+    /// Values of a stage of a pixel.
+    values: Vec<f32>,
+    /// The same as channels of the input, padded to whole panels.
+    encoded: Vec<f32>,
+}
+
+impl<E: Gemm> Run<'_, E> {
+    /// Cached generation. Returns whether it went on to the end.
+    pub fn cached(&self, pool: &ThreadPool, caller: &dyn Caller) -> bool {
         let stop = AtomicBool::new(false);
-        let (height, width) = (self.storage.height, self.storage.width);
+        let (height, width) = (self.storage.shape.height, self.storage.shape.width);
+        let schedule = &self.model.graph.schedule;
         pool.run(|worker| {
+            let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
             for row in 0..height {
-                if self.stop_at(worker, &stop, row) {
+                if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
-                for &scheduled in &self.model.row_phase[row % 4] {
+                for &scheduled in &self.model.row_phase[schedule.row_class(row)] {
                     self.meet(worker, scheduled);
-                    let step = &self.model.plan.steps[scheduled.step];
-                    let grid_row = (row >> step.output_level()) / step.output_step;
-                    let columns = 0..width >> step.level;
-                    self.step(worker, scheduled.step, (grid_row, columns), Part::Row, None);
+                    let op = &self.model.graph.ops[scheduled.op];
+                    let grid_row = row / op.stride[0];
+                    let columns = 0..width / op.stride[1];
+                    let at = (grid_row, columns);
+                    self.op(worker, &mut space, scheduled.op, at, Taps::OfRowPhase, None);
                 }
                 worker.barrier();
                 watch.lap(Lap::Row);
                 for column in 0..width {
-                    self.pixel(worker, row, column);
-                    worker.barrier();
-                    watch.lap(Lap::Pixel);
-                    self.choose(worker, row, column, (0, 0), next);
-                    worker.barrier();
-                    watch.lap(Lap::Sampling);
-                }
-            }
-        });
-        !stop.load(Ordering::Relaxed)
-    }
-
-    /// The pixel phase up to the mixture parameters.
-    fn pixel(&self, worker: Worker<'_>, row: usize, column: usize) {
-        let levels = crate::model::Plan::active_levels(row, column);
-        let steps = &self.model.pixel_phase[levels - 1];
-        for (index, &scheduled) in steps.iter().enumerate() {
-            self.meet(worker, scheduled);
-            let level = self.model.plan.steps[scheduled.step].level;
-            let at = column >> level;
-            let place = (row >> level, at..at + 1);
-            let next = steps.get(index + 1).map(|next| next.step);
-            self.step(worker, scheduled.step, place, Part::Pixel, next);
-        }
-    }
-
-    /// Naive generation: a whole-image evaluation per pixel. Returns false if cancelled.
-    pub fn naive(&self, pool: &ThreadPool, next: &NextPixel<'_>) -> bool {
-        let stop = AtomicBool::new(false);
-        pool.run(|worker| {
-            let mut watch = self.stopwatch(worker);
-            for row in 0..self.storage.height {
-                for column in 0..self.storage.width {
-                    if self.stop_at(worker, &stop, row) {
-                        return;
+                    let class = schedule.pixel_class(row, column);
+                    for (stage, ops) in self.model.pixel_phase[class].iter().enumerate() {
+                        self.pixel(worker, &mut space, ops, row, column);
+                        worker.barrier();
+                        watch.lap(Lap::Pixel);
+                        let at = At {
+                            image: 0,
+                            row,
+                            column,
+                            stage,
+                        };
+                        if !self.draw(worker, &mut space, at, (0, 0), &stop, caller) {
+                            return;
+                        }
+                        watch.lap(Lap::Sampling);
                     }
-                    self.whole_image(worker);
-                    watch.lap(Lap::Pixel);
-                    self.choose(worker, row, column, (row, column), next);
-                    worker.barrier();
-                    watch.lap(Lap::Sampling);
                 }
             }
+            self.stop_at(worker, &stop, height, caller);
         });
         !stop.load(Ordering::Relaxed)
     }
 
-    /// Evaluates the network on the image in storage and hands the mixture parameters of every
-    /// pixel to `take`.
-    pub fn forward(&self, pool: &ThreadPool, take: &TakeParams<'_>) {
+    /// A stage of the pixel phase up to the parameters.
+    fn pixel(
+        &self,
+        worker: Worker<'_>,
+        space: &mut Workspace<E>,
+        ops: &[Scheduled],
+        row: usize,
+        column: usize,
+    ) {
+        for (index, &scheduled) in ops.iter().enumerate() {
+            self.meet(worker, scheduled);
+            let stride = self.model.graph.ops[scheduled.op].stride;
+            let column = column / stride[1];
+            let at = (row / stride[0], column..column + 1);
+            let next = ops.get(index + 1).map(|next| next.op);
+            self.op(worker, space, scheduled.op, at, Taps::OfPixelPhase, next);
+        }
+    }
+
+    /// Naive generation: a whole-image evaluation per stage of a pixel. Returns whether it went on
+    /// to the end.
+    pub fn naive(&self, pool: &ThreadPool, caller: &dyn Caller) -> bool {
+        let stop = AtomicBool::new(false);
+        let (height, width) = (self.storage.shape.height, self.storage.shape.width);
         pool.run(|worker| {
-            self.whole_image(worker);
-            for row in 0..self.storage.height {
-                for column in 0..self.storage.width {
-                    self.each_image(worker, (row, column), |image, params| {
-                        take(image, row, column, params);
-                    });
+            let mut space = self.workspace();
+            let mut watch = self.stopwatch(worker);
+            for row in 0..height {
+                if self.stop_at(worker, &stop, row, caller) {
+                    return;
+                }
+                for column in 0..width {
+                    for stage in 0..self.model.graph.stages.len() {
+                        self.all_ops(worker, &mut space);
+                        watch.lap(Lap::Pixel);
+                        let at = At {
+                            image: 0,
+                            row,
+                            column,
+                            stage,
+                        };
+                        if !self.draw(worker, &mut space, at, (row, column), &stop, caller) {
+                            return;
+                        }
+                        watch.lap(Lap::Sampling);
+                    }
                 }
             }
+            self.stop_at(worker, &stop, height, caller);
+        });
+        !stop.load(Ordering::Relaxed)
+    }
+
+    /// Evaluates the network on whole images, whose values `values` gives, and hands the parameters
+    /// of every pixel to `take`.
+    pub fn whole_image(
+        &self,
+        pool: &ThreadPool,
+        values: &(dyn Fn(At, &mut [f32]) + Sync),
+        take: &TakeParameters<'_>,
+    ) {
+        pool.run(|worker| {
+            let mut space = self.workspace();
+            self.each_stage_of_the_image(worker, |at| {
+                let channels = self.model.graph.stages[at.stage].channels.len();
+                values(at, &mut space.values[..channels]);
+                self.push(&mut space, at);
+            });
+            self.all_ops(worker, &mut space);
+            self.each_stage_of_the_image(worker, |at| {
+                take(at, self.parameters(at, (at.row, at.column)));
+            });
         });
     }
 
-    /// Runs every step on every row.
-    fn whole_image(&self, worker: Worker<'_>) {
+    /// Visits every stage of every pixel of this worker's images.
+    fn each_stage_of_the_image(&self, worker: Worker<'_>, mut visit: impl FnMut(At)) {
+        for row in 0..self.storage.shape.height {
+            for column in 0..self.storage.shape.width {
+                for stage in 0..self.model.graph.stages.len() {
+                    for image in worker.partition(self.storage.shape.batch, 1) {
+                        visit(At {
+                            image,
+                            row,
+                            column,
+                            stage,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs every op on every row.
+    fn all_ops(&self, worker: Worker<'_>, space: &mut Workspace<E>) {
         worker.barrier();
-        for &scheduled in &self.model.forward {
+        for &scheduled in &self.model.whole_image {
             self.meet(worker, scheduled);
-            let level = self.model.plan.steps[scheduled.step].level;
-            for row in 0..self.storage.height >> level {
-                let columns = 0..self.storage.width >> level;
-                self.step(worker, scheduled.step, (row, columns), Part::Whole, None);
+            let stride = self.model.graph.ops[scheduled.op].stride;
+            for row in 0..self.storage.shape.height / stride[0] {
+                let columns = 0..self.storage.shape.width / stride[1];
+                self.op(worker, space, scheduled.op, (row, columns), Taps::All, None);
             }
         }
         worker.barrier();
     }
 
-    /// Only one thread looks at the time.
+    fn workspace(&self) -> Workspace<E> {
+        let graph = &self.model.graph;
+        let values = graph.output.channels();
+        let channels = graph.input.channels(values);
+        Workspace {
+            operands: Vec::with_capacity(self.model.most_taps),
+            values: vec![0.0; values],
+            encoded: vec![0.0; channels.next_multiple_of(PANEL)],
+        }
+    }
+
+    /// Only one worker looks at the time.
     fn stopwatch(&self, worker: Worker<'_>) -> Stopwatch<'_> {
         Stopwatch::start(self.clock.filter(|_| worker.index == 0))
     }
@@ -153,170 +258,179 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// One thread decides for all whether to stop; also reports progress.
-    fn stop_at(&self, worker: Worker<'_>, stop: &AtomicBool, row: usize) -> bool {
-        if worker.index == 0 {
-            let pixels = self.storage.height * self.storage.width;
-            self.control.report(row * self.storage.width, pixels);
-            stop.store(self.control.cancelled(), Ordering::Relaxed);
+    /// One worker decides for all whether to stop.
+    fn stop_at(
+        &self,
+        worker: Worker<'_>,
+        stop: &AtomicBool,
+        row: usize,
+        caller: &dyn Caller,
+    ) -> bool {
+        if worker.index == 0 && !caller.rows_done(row) {
+            stop.store(true, Ordering::Relaxed);
         }
         worker.barrier();
         stop.load(Ordering::Relaxed)
     }
 
-    /// Calls `visit` with the mixture parameters of this worker's images at a pixel.
-    fn each_image(
-        &self,
-        worker: Worker<'_>,
-        (row, column): (usize, usize),
-        mut visit: impl FnMut(usize, &[f32]),
-    ) {
-        let rows = self.storage.params.rows(row as isize, column as isize, 1);
-        for image in worker.share(self.storage.batch, 1) {
-            // SAFETY: the parameters of this pixel are complete (a barrier lies between) and
-            // hold `params_per_pixel` numbers per image of the batch.
-            let params =
-                unsafe { std::slice::from_raw_parts(rows.row(image), self.params_per_pixel) };
-            visit(image, params);
-        }
-    }
-
-    /// Lets `next` choose this worker's images' pixels and pushes them into the image's cache.
-    fn choose(
-        &self,
-        worker: Worker<'_>,
-        row: usize,
-        column: usize,
-        params_at: (usize, usize),
-        next: &NextPixel<'_>,
-    ) {
-        self.each_image(worker, params_at, |image, params| {
-            let pixel = next(image, row, column, params);
-            self.set_pixel(image, row, column, pixel);
-        });
-    }
-
-    /// Writes a pixel of the input image with its ones channel.
-    pub fn set_pixel(&self, image: usize, row: usize, column: usize, pixel: [f32; 3]) {
-        let Some(plane) = self.storage.operand(self.model.plan.image, Form::Plain) else {
-            return;
-        };
-        let rows = plane.rows(row as isize, column as isize, 1);
-        // SAFETY: the plane has `channels + 1` channels per pixel, and only this worker writes
-        // this image's pixels until the next barrier.
+    /// The parameters of a stage of a pixel of an image.
+    fn parameters(&self, at: At, (row, column): (usize, usize)) -> &[f32] {
+        let ring = &self.storage.parameters[at.stage];
+        let rows = ring.rows(row as isize, column as isize, 1);
+        // SAFETY: the parameters of this pixel are complete (a barrier lies between) and there are
+        // as many as the distribution has per image of the batch.
         unsafe {
-            let to = rows.row(image);
-            for (channel, &value) in pixel[..self.channels].iter().enumerate() {
-                *to.add(channel) = E::from_f32(value);
-            }
-            *to.add(self.channels) = E::from_f32(1.0);
+            std::slice::from_raw_parts(rows.row(at.image), self.model.graph.output.parameters())
         }
     }
 
-    /// Computes this worker's share of a step for some columns of one row of its grid. The
-    /// weights of the step that comes `next` in the pixel phase are fetched meanwhile.
-    fn step(
+    /// Draws the values of a stage of a pixel and pushes them into the input. Returns false when the
+    /// run stops.
+    fn draw(
         &self,
         worker: Worker<'_>,
-        id: StepId,
+        space: &mut Workspace<E>,
+        at: At,
+        parameters_at: (usize, usize),
+        stop: &AtomicBool,
+        caller: &dyn Caller,
+    ) -> bool {
+        let images = worker.partition(self.storage.shape.batch, 1);
+        let of = |image: usize| At { image, ..at };
+        if caller.draws_together() {
+            for image in images.clone() {
+                caller.gather(of(image), self.parameters(of(image), parameters_at));
+            }
+            worker.barrier();
+            if worker.index == 0 && !caller.draw_together(at.row, at.column, at.stage) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            worker.barrier();
+            if stop.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        let channels = self.model.graph.stages[at.stage].channels.len();
+        for image in images {
+            let parameters = self.parameters(of(image), parameters_at);
+            caller.draw(of(image), parameters, &mut space.values[..channels]);
+            self.push(space, of(image));
+        }
+        worker.barrier();
+        true
+    }
+
+    /// Writes the values in the workspace into the input of a stage.
+    fn push(&self, space: &mut Workspace<E>, at: At) {
+        let input = self.model.graph.stages[at.stage].input;
+        let rings = self.storage.operands(input);
+        // SAFETY: the ring's rows hold the input's channels, and only this worker writes this
+        // image's pixels until the next barrier.
+        unsafe {
+            push(
+                self.model,
+                &space.values,
+                &mut space.encoded,
+                rings.each_ref().map(|ring| {
+                    let row = ring.as_ref()?.rows(at.row as isize, at.column as isize, 1);
+                    Some(Rows {
+                        base: row.row(at.image),
+                        ..row
+                    })
+                }),
+            );
+        }
+    }
+
+    /// Computes this worker's part of an op for some columns of one row of its grid. The weights of
+    /// the op that comes `next` in the pixel phase are fetched meanwhile.
+    fn op(
+        &self,
+        worker: Worker<'_>,
+        space: &mut Workspace<E>,
+        id: OpId,
         (row, columns): (usize, Range<usize>),
-        part: Part,
-        next: Option<StepId>,
+        taps: Taps,
+        next: Option<OpId>,
     ) {
-        let packed = &self.model.steps[id];
-        let step = &self.model.plan.steps[id];
-        let rows = columns.len() * self.storage.batch;
-        let (panels, rows) = share(worker, packed.panels, packed.granule(), rows);
+        let packed = &self.model.ops[id];
+        let op = &self.model.graph.ops[id];
+        let rows = columns.len() * self.storage.shape.batch;
+        let (panels, rows) = partition(worker, packed.panels, packed.granule, rows);
         if panels.is_empty() || rows.is_empty() {
             return;
         }
-        let partial = self.storage.partials[id].as_ref();
-        let acc = match (part, partial) {
-            (Part::Row | Part::Pixel, Some(partial)) => partial.rows(0, columns.start as isize, 1),
-            _ if step.to.is_none() => {
-                let (row, column) = match part {
-                    Part::Whole => (row, columns.start),
-                    _ => (0, 0),
-                };
-                self.storage.params.rows(row as isize, column as isize, 1)
+        let (start, isa) = (columns.start, self.model.isa);
+        let acc = match (taps, &self.storage.partials[id], op.destination) {
+            (Taps::OfRowPhase | Taps::OfPixelPhase, Some(partial), _) => {
+                partial.rows(0, start as isize, 1)
+            }
+            (Taps::All, _, Destination::Parameters { stage }) => {
+                self.storage.parameters[stage].rows(row as isize, start as isize, 1)
+            }
+            (_, _, Destination::Parameters { stage }) => {
+                self.storage.parameters[stage].rows(0, 0, 1)
             }
             _ => self.storage.scratch[worker.index].rows(0, 0, 1),
         };
-        // SAFETY: `acc` has one row of `acc_width` sums per column and image; operands and
-        // results are rows of this storage, laid out for this model; workers write disjoint
-        // panels or rows, and barriers separate them from the steps that read them.
+        // SAFETY: `acc` has one row of outputs per column and image; operands and results are rows
+        // of this storage, laid out for this network; workers write disjoint panels or rows, and
+        // barriers separate them from the ops that read them.
         unsafe {
-            let continues = part == Part::Pixel && packed.row.is_some();
+            let continues = taps == Taps::OfPixelPhase && packed.row.is_some();
             if !continues {
                 self.start(&panels, &rows, id, acc);
             }
-            if let (Part::Row | Part::Whole, Some(weights)) = (part, &packed.row) {
-                let segments = self.segments(step, step.row_terms(), row, columns.start);
-                let segments = &segments[..step.row_terms().len()];
-                accumulate(
-                    self.model.isa,
-                    weights,
-                    panels.clone(),
-                    rows.clone(),
-                    segments,
-                    acc,
-                );
+            if let (Taps::OfRowPhase | Taps::All, Some(weights)) = (taps, &packed.row) {
+                let operands = self.operands(space, op.row_taps(), row, start);
+                accumulate(isa, weights, panels.clone(), rows.clone(), operands, acc);
             }
-            if let (Part::Pixel | Part::Whole, Some(weights)) = (part, &packed.pixel) {
-                let segments = self.segments(step, step.pixel_terms(), row, columns.start);
-                let segments = &segments[..step.pixel_terms().len()];
+            if let (Taps::OfPixelPhase | Taps::All, Some(weights)) = (taps, &packed.pixel) {
+                let operands = self.operands(space, op.pixel_taps(), row, start);
                 let then = next.and_then(|next| self.upcoming(worker, next));
-                accumulate_then(
-                    self.model.isa,
-                    weights,
-                    panels.clone(),
-                    rows.clone(),
-                    segments,
-                    acc,
-                    then,
-                );
+                let (panels, rows) = (panels.clone(), rows.clone());
+                accumulate_then(isa, weights, panels, rows, operands, acc, then);
             }
-            let finished = part != Part::Row || step.complete_in_row_phase();
-            if let (true, Some(to)) = (finished, step.to) {
-                let column = (columns.start * step.output_step + step.output_offset.1) as isize;
-                let row_out = (row * step.output_step + step.output_offset.0) as isize;
-                let at = |plane: Option<&Plane<E>>| {
-                    plane.map(|plane| plane.rows(row_out, column, step.output_step))
-                };
-                let raw = |activation: usize| {
-                    self.storage
-                        .raw(activation)
-                        .map(|plane| plane.rows(row_out, column, step.output_step))
-                };
-                let residual = match step.epilogue {
-                    Epilogue::Gate { residual } => raw(residual),
-                    _ => None,
-                };
-                let destination = Destination {
-                    raw: raw(to),
-                    operand: at(self.storage.operand(to, Form::Plain)),
-                    elu: at(self.storage.operand(to, Form::Elu)),
-                    concat_elu: at(self.storage.operand(to, Form::ConcatElu)),
-                };
-                finish(
-                    self.model.isa,
-                    packed.op,
-                    packed.channels,
-                    panels,
-                    rows,
-                    acc,
-                    residual,
-                    &destination,
-                );
+            let finished = taps != Taps::OfRowPhase || op.complete_in_row_phase;
+            if finished && let Some(epilogue) = self.epilogue(op, row, start) {
+                epilogue.apply(isa, packed.channels, panels, rows, acc);
             }
         }
     }
 
-    /// The first pixel-phase weights that this worker reads in a step.
-    fn upcoming(&self, worker: Worker<'_>, id: StepId) -> Option<Upcoming> {
-        let step = &self.model.steps[id];
-        let (panels, _) = share(worker, step.panels, step.granule(), self.storage.batch);
-        step.pixel
+    /// What becomes of an op's outputs from a column of its grid on; nothing of parameters.
+    fn epilogue(&self, op: &Op, row: usize, column: usize) -> Option<Epilogue<E>> {
+        let Destination::Tensor {
+            tensor,
+            step,
+            offset,
+        } = op.destination
+        else {
+            return None;
+        };
+        let row = (row * step[0] + offset[0]) as isize;
+        let column = (column * step[1] + offset[1]) as isize;
+        let residual = |tensor: usize| {
+            let ring = self.storage.residual(tensor)?;
+            Some(ring.rows(row, column, step[1]))
+        };
+        let mut to_operands = [None; Activation::COUNT];
+        for (to, ring) in to_operands.iter_mut().zip(self.storage.operands(tensor)) {
+            *to = ring.as_ref().map(|ring| ring.rows(row, column, step[1]));
+        }
+        Some(Epilogue {
+            gate: op.epilogue.gate,
+            residual: op.epilogue.residual.and_then(residual),
+            to_residual: residual(tensor),
+            to_operands,
+        })
+    }
+
+    /// The first pixel-phase weights that this worker reads in an op.
+    fn upcoming(&self, worker: Worker<'_>, id: OpId) -> Option<Upcoming> {
+        let op = &self.model.ops[id];
+        let (panels, _) = partition(worker, op.panels, op.granule, self.storage.shape.batch);
+        op.pixel
             .as_ref()
             .filter(|_| !panels.is_empty())
             .map(|weights| weights.upcoming(panels.start))
@@ -325,56 +439,48 @@ impl<E: Element> Run<'_, E> {
     /// Starts sums from the bias, the class term included.
     ///
     /// # Safety
-    /// `acc` must address `rows` rows of the step's accumulators that no other thread touches.
-    unsafe fn start(&self, panels: &Range<usize>, rows: &Range<usize>, id: StepId, acc: Rows<f32>) {
-        let sums = panels.start * PANEL..panels.end * PANEL;
+    /// `acc` must address `rows` rows of the op's outputs that no other thread touches.
+    unsafe fn start(&self, panels: &Range<usize>, rows: &Range<usize>, id: OpId, acc: Rows<f32>) {
+        let outputs = panels.start * PANEL..panels.end * PANEL;
         for row in rows.clone() {
-            let class = self.classes[row % self.storage.batch];
-            let bias = &self.model.steps[id].bias(class)[sums.clone()];
+            let class = self.classes[row % self.storage.shape.batch];
+            let bias = &self.model.ops[id].bias(class)[outputs.clone()];
             // SAFETY: the caller vouches for the row.
             unsafe {
-                let to = acc.row(row).add(sums.start);
+                let to = acc.row(row).add(outputs.start);
                 std::ptr::copy_nonoverlapping(bias.as_ptr(), to, bias.len());
             }
         }
     }
 
-    /// The operands of terms at a grid row, from a grid column on.
-    fn segments(
+    /// The operands of taps at a grid row, from a grid column on.
+    fn operands<'s>(
         &self,
-        step: &Step,
-        terms: &[Term],
+        space: &'s mut Workspace<E>,
+        taps: &[Tap],
         row: usize,
         column: usize,
-    ) -> [Rows<E>; MAX_TERMS] {
-        let nowhere = Rows {
-            base: std::ptr::null_mut(),
-            row_stride: 0,
-            group: 1,
-            group_stride: 0,
+    ) -> &'s [Rows<E>] {
+        space.operands.clear();
+        let operand = |tap: &Tap| {
+            let ring = self.storage.operands(tap.source)[tap.activation as usize].as_ref();
+            // `GraphBuilder` derives a ring from every tap.
+            ring.map(|ring| {
+                let at = |grid: usize, axis: usize| {
+                    (grid * tap.step[axis]) as isize + tap.offset[axis]
+                };
+                RowRing::rows(ring, at(row, 0), at(column, 1), tap.step[1])
+            })
         };
-        let mut segments = [nowhere; MAX_TERMS];
-        for (segment, term) in segments.iter_mut().zip(terms) {
-            if let Some(plane) = self.storage.operand(term.source, term.form) {
-                let at = |grid: usize, offset: isize| (grid * step.input_step) as isize + offset;
-                *segment = plane.rows(
-                    at(row, term.row_offset),
-                    at(column, term.column_offset),
-                    step.input_step,
-                );
-            }
-            debug_assert!(term.phase != Phase::Row || term.row_offset <= 0);
-        }
-        segments
+        space.operands.extend(taps.iter().filter_map(operand));
+        assert_eq!(space.operands.len(), taps.len(), "every tap has a ring");
+        &space.operands
     }
 }
 
-/// The most terms a step has in one phase: six taps and an aux input.
-const MAX_TERMS: usize = 8;
-
-/// Splits a step between the workers: by panels, so that each core reads its own part of the
+/// Splits an op between the workers: by panels, so that each core reads its own part of the
 /// weights only; by rows where that balances better and there are many.
-fn share(
+fn partition(
     worker: Worker<'_>,
     panels: usize,
     granule: usize,
@@ -382,8 +488,8 @@ fn share(
 ) -> (Range<usize>, Range<usize>) {
     const MANY_ROWS: usize = 32;
     if (panels / granule).is_multiple_of(worker.count) || rows < MANY_ROWS * worker.count {
-        (worker.share(panels, granule), 0..rows)
+        (worker.partition(panels, granule), 0..rows)
     } else {
-        (0..panels, worker.share(rows, 1))
+        (0..panels, worker.partition(rows, 1))
     }
 }

@@ -1,124 +1,171 @@
-//! A model ready for the CPU: the plan with its weights packed for the products.
+//! A network ready for the CPU: its graph with the weights packed for the inner loops.
 
-use super::epilogue::Op;
+use super::element::Element;
 use super::gemm::{Columns, PANEL, Packed};
 use super::isa::Isa;
-use super::rows::Element;
-use crate::model::{Epilogue, Plan, Step, StepId, Term, Weights};
+use crate::network::layout::Storage;
+use crate::network::{Activation, Graph, InputEncoding, Network, Op, OpId, Tap, Weights};
 
-/// The weights of one step.
+/// The weights of one op.
 #[derive(Debug)]
-pub(super) struct PackedStep<E> {
-    /// Weights of the row-phase terms.
+pub(super) struct PackedOp<E> {
+    /// Weights of the row-phase taps.
     pub row: Option<Packed<E>>,
-    /// Weights of the pixel-phase terms.
+    /// Weights of the pixel-phase taps.
     pub pixel: Option<Packed<E>>,
-    /// What the sums start from, in panel order: one row per class (one if unconditional).
+    /// What the outputs start from, in panel order: one row per class (one if unconditional).
     bias: Vec<f32>,
-    /// Panels of 16 sums.
+    /// Panels of 16 outputs.
     pub panels: usize,
-    /// The epilogue.
-    pub op: Op,
+    /// Panels that must stay together on one worker: both halves of a gate.
+    pub granule: usize,
     /// Channels of the result.
     pub channels: usize,
 }
 
-impl<E> PackedStep<E> {
-    /// f32 sums per row of accumulators.
-    pub fn acc_width(&self) -> usize {
+impl<E> PackedOp<E> {
+    /// f32 outputs per row.
+    fn width(&self) -> usize {
         self.panels * PANEL
     }
 
-    /// The panels that must stay together on one thread.
-    pub fn granule(&self) -> usize {
-        match self.op {
-            Op::Plain => 1,
-            Op::Gate => 2,
-        }
-    }
-
-    /// The sums' starting values for an image of class `class`.
+    /// The outputs' starting values for an image of class `class`.
     pub fn bias(&self, class: usize) -> &[f32] {
-        &self.bias[class * self.acc_width()..(class + 1) * self.acc_width()]
+        &self.bias[class * self.width()..(class + 1) * self.width()]
     }
 }
 
-/// The packed weights of a model with its plan.
+/// A graph with packed weights.
 #[derive(Debug)]
-pub(super) struct PackedModel<E> {
-    pub plan: Plan,
-    pub steps: Vec<PackedStep<E>>,
+pub(super) struct PackedNetwork<E> {
+    pub graph: Graph,
+    pub ops: Vec<PackedOp<E>>,
     pub isa: Isa,
-    /// Per list of steps, whether a step needs what an earlier one of the list wrote, so that
-    /// the threads must meet before it.
-    pub row_phase: [Vec<Scheduled>; 4],
-    pub pixel_phase: [Vec<Scheduled>; crate::model::LEVELS],
-    pub forward: Vec<Scheduled>,
+    /// The table of an embedding, `[class][channel]`; else empty.
+    pub embedding: Vec<f32>,
+    /// Ops of the row phase, by row class.
+    pub row_phase: Vec<Vec<Scheduled>>,
+    /// Ops of the pixel phase, by pixel class and stage.
+    pub pixel_phase: Vec<Vec<Vec<Scheduled>>>,
+    /// All ops.
+    pub whole_image: Vec<Scheduled>,
+    /// The most taps that an op has in one phase.
+    pub most_taps: usize,
 }
 
-/// A step in a list that all threads walk together.
+/// An op in a list that all workers walk together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scheduled {
-    pub step: StepId,
-    /// The threads must meet before it.
+    pub op: OpId,
+    /// The workers must meet before it.
     pub barrier: bool,
 }
 
-impl<E: Element> PackedModel<E> {
-    pub fn new(weights: &Weights, isa: Isa) -> Self {
-        let plan = Plan::new(&weights.hyper, &weights.layers);
-        let classes = weights.hyper.classes;
-        let steps = plan
-            .steps
-            .iter()
-            .map(|step| pack(weights, step, classes, isa))
-            .collect();
-        let all: Vec<StepId> = (0..plan.steps.len()).collect();
+impl<E: Element> PackedNetwork<E> {
+    pub fn new(network: &Network, isa: Isa) -> Self {
+        let graph = network.graph.clone();
+        let classes = graph.condition.classes();
+        let ops = graph.ops.iter();
+        let packed = ops.map(|op| pack(&network.weights, op, classes, isa));
+        let all: Vec<OpId> = (0..graph.ops.len()).collect();
+        let schedule = &graph.schedule;
+        let of_pixel_class = |class: usize| {
+            let stages = 0..graph.stages.len();
+            let ops = stages.map(|stage| schedule.pixel_ops(class, stage));
+            ops.map(|ops| scheduled(&graph, ops, true)).collect()
+        };
         Self {
-            row_phase: std::array::from_fn(|row| schedule(&plan, plan.row_phase(row), false)),
-            pixel_phase: [(0, 1), (0, 2), (0, 0)]
-                .map(|(row, column)| schedule(&plan, plan.pixel_phase(row, column), true)),
-            forward: schedule(&plan, &all, true),
-            plan,
-            steps,
+            ops: packed.collect(),
             isa,
+            embedding: match graph.input {
+                InputEncoding::Embedding { table, .. } => {
+                    network.weights.layers[table].weight.clone()
+                }
+                _ => Vec::new(),
+            },
+            row_phase: (0..schedule.row_classes())
+                .map(|class| scheduled(&graph, schedule.row_ops(class), false))
+                .collect(),
+            pixel_phase: (0..schedule.pixel_classes()).map(of_pixel_class).collect(),
+            whole_image: scheduled(&graph, &all, true),
+            most_taps: graph
+                .ops
+                .iter()
+                .map(|op| op.row_taps().len().max(op.pixel_taps().len()))
+                .max()
+                .unwrap_or(0),
+            graph,
         }
     }
 
     /// Bytes of packed weights.
     pub fn bytes(&self) -> usize {
-        let packed = |step: &PackedStep<E>| {
-            step.row.as_ref().map_or(0, Packed::bytes)
-                + step.pixel.as_ref().map_or(0, Packed::bytes)
+        let packed = |op: &PackedOp<E>| {
+            op.row.as_ref().map_or(0, Packed::bytes) + op.pixel.as_ref().map_or(0, Packed::bytes)
         };
-        self.steps.iter().map(packed).sum()
+        self.ops.iter().map(packed).sum()
     }
+}
+
+/// How operands of `E` are stored.
+pub(super) struct Stored<E>(pub std::marker::PhantomData<E>);
+
+impl<E: Element> Storage for Stored<E> {
+    fn operand_bytes(&self) -> usize {
+        size_of::<E>()
+    }
+
+    fn operand_channels(&self, channels: usize, activation: Activation) -> usize {
+        activation.channels(channels).next_multiple_of(E::PAD)
+    }
+
+    fn residual_channels(&self, channels: usize) -> usize {
+        channels
+    }
+
+    fn outputs(&self, op: &Op) -> usize {
+        panels(op) * PANEL
+    }
+
+    fn buffer_bytes(&self, bytes: usize) -> usize {
+        bytes.next_multiple_of(super::cache_line::CacheLine::BYTES)
+    }
+}
+
+/// Halves of an op's outputs.
+fn halves(op: &Op) -> usize {
+    match op.epilogue.gate {
+        Some(_) => 2,
+        None => 1,
+    }
+}
+
+/// Panels of an op's outputs.
+fn panels(op: &Op) -> usize {
+    op.channels().div_ceil(PANEL) * halves(op)
 }
 
 fn pack<E: Element>(
     weights: &Weights,
-    step: &Step,
+    op: &Op,
     classes: Option<usize>,
     isa: Isa,
-) -> PackedStep<E> {
-    let (op, columns) = match step.epilogue {
-        Epilogue::Gate { .. } => (Op::Gate, Columns::Gated),
-        _ => (Op::Plain, Columns::Plain),
+) -> PackedOp<E> {
+    let channels = op.channels();
+    let halves = halves(op);
+    let columns = match op.epilogue.gate {
+        Some(_) => Columns::Gated,
+        None => Columns::Plain,
     };
-    let channels = step.channels();
-    let pack_terms = |terms: &[Term]| {
-        let segments: Vec<usize> = terms.iter().map(|term| term.k).collect();
-        (!terms.is_empty()).then(|| {
+    let pack_taps = |taps: &[Tap]| {
+        let segments: Vec<usize> = taps.iter().map(|tap| tap.k).collect();
+        (!taps.is_empty()).then(|| {
             Packed::new(isa, &segments, channels, columns, |segment, k, n| {
-                Plan::weight(weights, &terms[segment], k, n)
+                weights.weight(&taps[segment], k, n)
             })
         })
     };
     let groups = channels.div_ceil(PANEL);
-    let halves = match op {
-        Op::Plain => 1,
-        Op::Gate => 2,
-    };
     let mut bias = Vec::with_capacity(classes.unwrap_or(1) * groups * halves * PANEL);
     for class in 0..classes.unwrap_or(1) {
         for group in 0..groups {
@@ -126,7 +173,7 @@ fn pack<E: Element>(
                 for channel in group * PANEL..(group + 1) * PANEL {
                     bias.push(if channel < channels {
                         let class = classes.map(|_| class);
-                        Plan::bias(weights, step, class, half * channels + channel)
+                        weights.bias(op, class, half * channels + channel)
                     } else {
                         0.0
                     });
@@ -134,37 +181,27 @@ fn pack<E: Element>(
             }
         }
     }
-    PackedStep {
-        row: pack_terms(step.row_terms()),
-        pixel: pack_terms(step.pixel_terms()),
+    PackedOp {
+        row: pack_taps(op.row_taps()),
+        pixel: pack_taps(op.pixel_taps()),
         bias,
-        panels: groups * halves,
-        op,
+        panels: panels(op),
+        granule: halves,
         channels,
     }
 }
 
-/// Marks the steps before which the threads must meet: those that read what an earlier one wrote,
-/// or overwrite what an earlier one read. `writes` says that every listed step writes its
-/// activation; in the row phase, partial steps do not.
-fn schedule(plan: &Plan, steps: &[StepId], writes: bool) -> Vec<Scheduled> {
+/// Marks the ops before which the workers must meet: those that read what an earlier one wrote,
+/// or overwrite what an earlier one read. `writes` says that every listed op writes its tensor; in
+/// the row phase, those that leave partial sums do not.
+fn scheduled(graph: &Graph, ops: &[OpId], writes: bool) -> Vec<Scheduled> {
     let mut written = Vec::new();
     let mut read = Vec::new();
-    steps
-        .iter()
+    ops.iter()
         .map(|&id| {
-            let step = &plan.steps[id];
-            let residual = match step.epilogue {
-                Epilogue::Gate { residual } => Some(residual),
-                _ => None,
-            };
-            let reads: Vec<_> = step
-                .terms
-                .iter()
-                .map(|term| term.source)
-                .chain(residual)
-                .collect();
-            let target = step.to.filter(|_| writes || step.complete_in_row_phase());
+            let op = &graph.ops[id];
+            let reads: Vec<_> = op.reads().collect();
+            let target = op.tensor().filter(|_| writes || op.complete_in_row_phase);
             let barrier = reads.iter().any(|source| written.contains(source))
                 || target.is_some_and(|target| read.contains(&target));
             if barrier {
@@ -173,7 +210,7 @@ fn schedule(plan: &Plan, steps: &[StepId], writes: bool) -> Vec<Scheduled> {
             }
             written.extend(target);
             read.extend(reads);
-            Scheduled { step: id, barrier }
+            Scheduled { op: id, barrier }
         })
         .collect()
 }

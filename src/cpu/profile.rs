@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::engine::Profile;
+use crate::backend::Profile;
 
 /// What a thread was busy with.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl ProfileClock {
     }
 
     /// The sums so far.
-    pub fn times(&self) -> Profile {
+    pub fn profile(&self) -> Profile {
         let time = |lap: Lap| Duration::from_nanos(self.0[lap as usize].load(Ordering::Relaxed));
         Profile {
             row: time(Lap::Row),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytemuck::Zeroable;
 use half::bf16;
 
-use super::gemm::kernels::Gemm;
+use super::gemm::Gemm;
 use super::isa::Isa;
 use super::simd::{LANES, Simd, Vectorised};
 

@@ -1,191 +1,123 @@
-//! Buffers of one image batch: caches, residuals and partial sums, one row of the image (or a few)
-//! per activation.
-//!
-//! Rows are stored `[slot][column][batch][channels]` with a zero column on either side, so a tap
-//! is an address and padding needs no code. A row lives in slot `(row + 1) % slots`; nothing is
-//! ever moved: writing a row overwrites the oldest one.
+//! Buffers of one batch, as [`Layout`] lists them.
 
 use std::marker::PhantomData;
 
-use super::packed::PackedModel;
-use super::rows::{Element, Rows};
-use crate::model::{Activation, Form};
+use super::cache_line::CacheLine;
+use super::element::Element;
+use super::packed::{PackedNetwork, Stored};
+use super::rows::Rows;
+use crate::network::Activation;
+use crate::network::layout::{self, Extent, Layout, Shape, Storage as _};
 
-/// One cache line; keeps every buffer aligned to 64 bytes.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Rows of one activation in one form.
-pub(super) struct Plane<T> {
+/// The rows of one tensor under one activation.
+pub(super) struct RowRing<T> {
     /// Owns the memory.
-    lines: Vec<Line>,
+    #[allow(dead_code)]
+    lines: Vec<CacheLine>,
     base: *mut T,
-    slots: usize,
-    columns: usize,
+    layout: layout::Rows,
     batch: usize,
-    channels: usize,
-    element: PhantomData<T>,
 }
 
-// SAFETY: the buffer is plain memory owned by the plane; the executor's barriers order accesses.
-unsafe impl<T: Send> Send for Plane<T> {}
+// SAFETY: the buffer is plain memory owned by the ring; the executor's barriers order accesses.
+unsafe impl<T: Send> Send for RowRing<T> {}
 // SAFETY: as above; shared access hands out addresses only.
-unsafe impl<T: Sync> Sync for Plane<T> {}
+unsafe impl<T: Sync> Sync for RowRing<T> {}
 
-impl<T: Element> Plane<T> {
-    /// All zeros. `channels` is padded as products of `T` need it.
-    pub fn new(slots: usize, columns: usize, batch: usize, channels: usize) -> Self {
-        let channels = channels.next_multiple_of(T::PAD);
-        let bytes = slots * (columns + 2) * batch * channels * size_of::<T>();
-        let mut lines = vec![Line([0; 64]); bytes.div_ceil(64)];
+impl<T: Element> RowRing<T> {
+    /// All zeros.
+    pub fn new(layout: layout::Rows, batch: usize) -> Self {
+        debug_assert_eq!(layout.number_bytes, size_of::<T>());
+        let mut lines = CacheLine::zeros(layout.bytes(batch));
         let base = lines.as_mut_ptr().cast();
         Self {
             lines,
             base,
-            slots,
-            columns,
+            layout,
             batch,
-            channels,
-            element: PhantomData,
         }
     }
 
-    /// The batch rows of `row` from `column` on, every `column_step` columns. Rows down to -2 and
-    /// columns -1 and `columns` exist as padding.
+    /// The images' rows of `row` from `column` on, every `column_step` columns. Rows as far back
+    /// as the ring reaches, and the columns of the halo, exist as padding.
     pub fn rows(&self, row: isize, column: isize, column_step: usize) -> Rows<T> {
-        let pixel = self.batch * self.channels;
-        let slot = (row + 1).rem_euclid(self.slots as isize) as usize;
-        let column = (column + 1) as usize;
-        debug_assert!(column < self.columns + 2);
+        let layout = &self.layout;
+        let pixel = self.batch * layout.channels;
+        let slot = (row + 1).rem_euclid(layout.rows as isize) as usize;
+        let column = (column + layout.left as isize) as usize;
+        debug_assert!(column < layout.columns);
         Rows {
-            // In bounds: slot < slots and column < columns + 2.
+            // In bounds: slot < rows, and the halo has every column that a tap looks at.
             base: self
                 .base
-                .wrapping_add((slot * (self.columns + 2) + column) * pixel),
-            row_stride: self.channels,
+                .wrapping_add((slot * layout.columns + column) * pixel),
+            row_stride: layout.channels,
             group: self.batch,
             group_stride: column_step * pixel,
         }
     }
-
-    pub fn bytes(&self) -> usize {
-        std::mem::size_of_val(self.lines.as_slice())
-    }
 }
 
-/// The forms of one activation that some step needs.
-struct Forms<E> {
-    /// The residual stream, always f32.
-    raw: Option<Plane<f32>>,
-    /// By [`Form`].
-    operands: [Option<Plane<E>>; 3],
-}
-
-/// How many rows are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// What the caches need: memory grows with the width only.
-    Cache,
-    /// The whole image.
-    Image,
+/// The rings of one tensor.
+struct TensorRings<E> {
+    residual: Option<RowRing<f32>>,
+    /// By [`Activation`].
+    operands: [Option<RowRing<E>>; Activation::COUNT],
 }
 
 /// All buffers of a batch.
 pub(super) struct Storage<E> {
-    pub height: usize,
-    pub width: usize,
-    pub batch: usize,
-    activations: Vec<Forms<E>>,
-    /// Partial sums per step that the row phase begins and the pixel phase finishes.
-    pub partials: Vec<Option<Plane<f32>>>,
-    /// Sums in flight, one buffer per thread.
-    pub scratch: Vec<Plane<f32>>,
-    /// Mixture parameters: of the current pixel, or of the whole image.
-    pub params: Plane<f32>,
+    pub shape: Shape,
+    tensors: Vec<TensorRings<E>>,
+    /// By op: sums that the row phase begins and the pixel phase finishes.
+    pub partials: Vec<Option<RowRing<f32>>>,
+    /// Outputs in flight, one buffer per worker.
+    pub scratch: Vec<RowRing<f32>>,
+    /// By stage: parameters of the current pixel, or of the whole image.
+    pub parameters: Vec<RowRing<f32>>,
 }
 
 impl<E: Element> Storage<E> {
-    pub fn new(
-        model: &PackedModel<E>,
-        (height, width): (usize, usize),
-        batch: usize,
-        keep: Keep,
-        threads: usize,
-    ) -> Self {
-        let forms = |activation: &Activation| {
-            let columns = width >> activation.level;
-            // Two zero rows above the image: the vertical init looks two rows up.
-            let image = (height >> activation.level) + 2;
-            let slots = |cache: usize| match keep {
-                Keep::Cache => cache,
-                Keep::Image => image,
-            };
-            let operand = |form: Form| {
-                let rows = activation.cache_rows[form as usize];
-                let channels = activation.channels_as(form);
-                (rows > 0).then(|| Plane::new(slots(rows), columns, batch, channels))
-            };
-            Forms {
-                raw: activation
-                    .residual
-                    .then(|| Plane::new(slots(1), columns, batch, activation.channels)),
-                operands: [Form::Plain, Form::Elu, Form::ConcatElu].map(operand),
-            }
-        };
-        let partials = model
-            .steps
-            .iter()
-            .zip(&model.plan.steps)
-            .map(|(packed, step)| {
-                let kept = keep == Keep::Cache && packed.row.is_some() && packed.pixel.is_some();
-                kept.then(|| Plane::new(1, width >> step.level, batch, packed.acc_width()))
-            })
-            .collect();
-        let widest = model.steps.iter().map(|step| step.acc_width()).max();
-        let output = model.steps[model.plan.output].acc_width();
+    pub fn new(model: &PackedNetwork<E>, shape: Shape, extent: Extent, workers: usize) -> Self {
+        let layout = Layout::new(&model.graph, shape, extent, &Stored::<E>(PhantomData));
+        let batch = shape.batch;
+        let tensors = layout.tensors.iter().map(|rows| TensorRings {
+            residual: rows.residual.map(|rows| RowRing::new(rows, batch)),
+            operands: rows
+                .operands
+                .map(|rows| rows.map(|rows| RowRing::new(rows, batch))),
+        });
+        let ring = |rows: &layout::Rows| RowRing::new(*rows, batch);
         Self {
-            height,
-            width,
-            batch,
-            activations: model.plan.activations.iter().map(forms).collect(),
-            partials,
-            scratch: (0..threads)
-                .map(|_| Plane::new(1, width, batch, widest.unwrap_or(0)))
+            shape,
+            tensors: tensors.collect(),
+            partials: layout
+                .partials
+                .iter()
+                .map(|rows| rows.as_ref().map(ring))
                 .collect(),
-            params: match keep {
-                Keep::Cache => Plane::new(1, 1, batch, output),
-                Keep::Image => Plane::new(height + 2, width, batch, output),
-            },
+            scratch: (0..workers).map(|_| ring(&layout.scratch)).collect(),
+            parameters: layout.parameters.iter().map(ring).collect(),
         }
     }
 
-    /// The f32 residual stream of an activation, if one is kept.
-    pub fn raw(&self, activation: usize) -> Option<&Plane<f32>> {
-        self.activations[activation].raw.as_ref()
+    /// Bytes of the buffers of cached evaluation.
+    pub fn bytes(model: &PackedNetwork<E>, shape: Shape, workers: usize) -> usize {
+        let storage = Stored::<E>(PhantomData);
+        let layout = Layout::new(&model.graph, shape, Extent::Rings, &storage);
+        let parameters = layout.parameters.iter();
+        let others = parameters.chain(std::iter::repeat_n(&layout.scratch, workers));
+        let others = others.map(|rows| storage.buffer_bytes(rows.bytes(shape.batch)));
+        layout.cache_bytes(&storage) + others.sum::<usize>()
     }
 
-    /// An activation as operand, if some step multiplies it in this form.
-    pub fn operand(&self, activation: usize, form: Form) -> Option<&Plane<E>> {
-        self.activations[activation].operands[form as usize].as_ref()
+    /// The f32 residual of a tensor, if it is kept.
+    pub fn residual(&self, tensor: usize) -> Option<&RowRing<f32>> {
+        self.tensors[tensor].residual.as_ref()
     }
 
-    /// Bytes of all buffers.
-    pub fn bytes(&self) -> usize {
-        let activations = self.activations.iter().map(|forms| {
-            forms.raw.as_ref().map_or(0, Plane::bytes)
-                + forms
-                    .operands
-                    .iter()
-                    .flatten()
-                    .map(Plane::bytes)
-                    .sum::<usize>()
-        });
-        let partials = self.partials.iter().flatten().map(Plane::bytes);
-        let scratch = self.scratch.iter().map(Plane::bytes);
-        activations.sum::<usize>()
-            + partials.sum::<usize>()
-            + scratch.sum::<usize>()
-            + self.params.bytes()
+    /// A tensor as operands, by [`Activation`], where some tap reads it so.
+    pub fn operands(&self, tensor: usize) -> &[Option<RowRing<E>>; Activation::COUNT] {
+        &self.tensors[tensor].operands
     }
 }

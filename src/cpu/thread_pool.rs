@@ -293,8 +293,8 @@ impl Worker<'_> {
         self.shared.barrier();
     }
 
-    /// This worker's share of `0..items`, contiguous, in steps of `granule`.
-    pub fn share(&self, items: usize, granule: usize) -> std::ops::Range<usize> {
+    /// This worker's part of `0..items`, contiguous, in steps of `granule`.
+    pub fn partition(&self, items: usize, granule: usize) -> std::ops::Range<usize> {
         let granules = items.div_ceil(granule);
         let at = |index: usize| (index * granules / self.count * granule).min(items);
         at(self.index)..at(self.index + 1)

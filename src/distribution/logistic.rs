@@ -1,8 +1,7 @@
 //! The discretized logistic mixture of PixelCNN++ (Salimans et al. 2017, section 2.1 and 2.2).
 //!
-//! The network puts out, per pixel, for `M` mixtures: `M` logits; then for three channels, per
-//! colour, `M` means, `M` log-scales and `M` coefficients; for one channel `M` means and `M`
-//! log-scales.
+//! [`OutputDistribution::LogisticMixture`](crate::network::OutputDistribution::LogisticMixture) says
+//! how the parameters of a pixel are laid out.
 
 /// Log-scales are floored here, as in the original.
 const LOG_SCALE_MIN: f32 = -7.0;
@@ -14,7 +13,7 @@ const SMALLEST_BIN: f32 = 1e-5;
 pub struct Mixture {
     /// Number of mixture components, at least 1.
     pub nr_mix: usize,
-    /// Channels, 1 or 3.
+    /// Channels, at least 1.
     pub channels: usize,
 }
 
@@ -27,16 +26,31 @@ impl Mixture {
         params[self.base(channel) + self.nr_mix + mix].max(LOG_SCALE_MIN)
     }
 
-    /// Coefficients (G from R, B from R, B from G) of a component; zeros for one channel.
-    fn coefficients(&self, params: &[f32], mix: usize) -> [f32; 3] {
-        if self.channels == 1 {
-            return [0.0; 3];
+    /// Groups of coefficients that each channel's parameters hold.
+    fn groups(&self) -> usize {
+        self.channels / 2
+    }
+
+    /// Coefficient `index` of a component, in the order 1 from 0; 2 from 0, 2 from 1; ...
+    fn coefficient(&self, params: &[f32], index: usize, mix: usize) -> f32 {
+        let (channel, group) = (index / self.groups(), index % self.groups());
+        params[self.base(channel) + (2 + group) * self.nr_mix + mix].tanh()
+    }
+
+    /// What the channels before add to the mean of a channel.
+    fn linear(&self, params: &[f32], channel: usize, mix: usize, x: impl Fn(usize) -> f32) -> f32 {
+        let first = channel * channel.saturating_sub(1) / 2;
+        let mut sum = 0.0;
+        for before in 0..channel {
+            let term = self.coefficient(params, first + before, mix) * x(before);
+            // The first term starts the sum: 0 + -0 would lose its sign.
+            sum = if before == 0 { term } else { sum + term };
         }
-        std::array::from_fn(|i| params[self.base(i) + 2 * self.nr_mix + mix].tanh())
+        sum
     }
 
     fn base(&self, channel: usize) -> usize {
-        self.nr_mix + 3 * self.nr_mix * channel
+        self.nr_mix * (1 + (2 + self.groups()) * channel)
     }
 
     /// Samples a pixel: the component by Gumbel-max over the logits with the first `nr_mix`
@@ -44,59 +58,55 @@ impl Mixture {
     /// each, every channel clipped to `[-1, 1]` and fed into the means of the next.
     ///
     /// `temperature` (positive, 1 for the model's own distribution) divides the logits and
-    /// multiplies the scales. Channels beyond the image's are 0.
-    pub fn sample(
+    /// multiplies the scales. `x` takes one value per channel.
+    pub fn sample_into(
         &self,
         params: &[f32],
         uniforms: impl IntoIterator<Item = f32>,
         temperature: f32,
-    ) -> [f32; 3] {
+        x: &mut [f32],
+    ) {
         let mut uniforms = uniforms.into_iter();
-        let mut chosen = 0;
+        let mut drawn = 0;
         let mut best = f32::NEG_INFINITY;
         for (mix, u) in uniforms.by_ref().take(self.nr_mix).enumerate() {
             let score = params[mix] / temperature - (-u.ln()).ln();
             if score > best {
                 best = score;
-                chosen = mix;
+                drawn = mix;
             }
         }
-        let coefficients = self.coefficients(params, chosen);
-        let mut x = [0.0f32; 3];
         for (channel, u) in uniforms.take(self.channels).enumerate() {
             let noise = u.ln() - (1.0 - u).ln();
-            let scale = self.log_scale(params, channel, chosen).exp() * temperature;
-            let mean = self.mean(params, channel, chosen);
-            let linear = match channel {
-                0 => 0.0,
-                1 => coefficients[0] * x[0],
-                _ => coefficients[1] * x[0] + coefficients[2] * x[1],
-            };
+            let scale = self.log_scale(params, channel, drawn).exp() * temperature;
+            let mean = self.mean(params, channel, drawn);
+            let linear = self.linear(params, channel, drawn, |before| x[before]);
             x[channel] = (mean + scale * noise + linear).clamp(-1.0, 1.0);
         }
-        x
     }
 
-    /// Log-likelihood of a pixel in nats: each channel's probability is that of its bin on the
-    /// 256-level grid, with open bins at 0 and 255.
-    pub fn log_likelihood(&self, params: &[f32], pixel: &[u8]) -> f64 {
-        let x: [f32; 3] =
-            std::array::from_fn(|i| pixel.get(i).map_or(0.0, |&level| to_grid_value(level)));
+    /// Log-likelihood of an 8-bit pixel in nats: each channel's probability is that of its bin on
+    /// the 256-code grid, with open bins at 0 and 255.
+    pub fn log_likelihood(&self, params: &[f32], pixel: &[u16]) -> f64 {
         let logits = &params[..self.nr_mix];
         let log_norm = log_sum_exp(logits.iter().map(|&logit| f64::from(logit)));
         log_sum_exp((0..self.nr_mix).map(|mix| {
-            let c = self.coefficients(params, mix);
-            let linear = [0.0, c[0] * x[0], c[1] * x[0] + c[2] * x[1]];
             let channels: f64 = (0..self.channels)
                 .map(|channel| {
-                    let mean = self.mean(params, channel, mix) + linear[channel];
+                    let linear = self.linear(params, channel, mix, |c| value(pixel[c]));
+                    let mean = self.mean(params, channel, mix) + linear;
                     let log_scale = self.log_scale(params, channel, mix);
-                    f64::from(log_bin(x[channel], mean, log_scale))
+                    f64::from(log_bin(value(pixel[channel]), mean, log_scale))
                 })
                 .sum();
             channels + f64::from(logits[mix]) - log_norm
         }))
     }
+}
+
+/// The value of an 8-bit code.
+fn value(code: u16) -> f32 {
+    (f32::from(code) - 127.5) / 127.5
 }
 
 /// Log-probability of the bin of `x` under a logistic distribution, computed in f32 with the
@@ -137,15 +147,4 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
             .map(|value| (value - largest).exp())
             .sum::<f64>()
             .ln()
-}
-
-/// The level (0 to 255) nearest to `x` in `[-1, 1]`.
-pub fn round_to_grid(x: f32) -> u8 {
-    // Saturating; NaN, which finite weights never give, becomes 0.
-    (x * 127.5 + 127.5).round() as u8
-}
-
-/// The value of a level: `(level - 127.5) / 127.5`.
-pub fn to_grid_value(level: u8) -> f32 {
-    (f32::from(level) - 127.5) / 127.5
 }

@@ -28,13 +28,21 @@ impl Philox {
         }
     }
 
-    /// The pixel's uniforms in `[1e-5, 1 - 1e-5]`, one after the other: uniform `j` is word
-    /// `j % 4` of draw `j / 4`.
-    pub fn uniforms(self) -> impl Iterator<Item = f32> {
-        (0..=u32::MAX).flat_map(move |draw| self.words(draw).map(uniform))
+    /// The pixel's draws from number `first` on.
+    pub fn draws(self, first: usize) -> Draws {
+        Draws {
+            philox: self,
+            next: first,
+            four: None,
+        }
     }
 
-    fn words(&self, draw: u32) -> [u32; 4] {
+    /// The pixel's uniforms in `[1e-5, 1 - 1e-5]`, one after the other.
+    pub fn uniforms(self) -> impl Iterator<Item = f32> {
+        self.draws(0).uniforms()
+    }
+
+    fn four(&self, draw: u32) -> [u32; 4] {
         let counter = [
             self.image as u32,
             self.pixel,
@@ -42,6 +50,42 @@ impl Philox {
             (self.image >> 32) as u32,
         ];
         philox4x32_10(counter, self.key)
+    }
+}
+
+/// The random words of a pixel, one after the other: number `j` is word `j % 4` of counter `j / 4`.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    philox: Philox,
+    next: usize,
+    /// The words of the counter that the next one belongs to, if it was computed.
+    four: Option<[u32; 4]>,
+}
+
+impl Draws {
+    /// As words of 32 bits.
+    pub fn words(self) -> impl Iterator<Item = u32> {
+        self
+    }
+
+    /// As uniforms in `[1e-5, 1 - 1e-5]`.
+    pub fn uniforms(self) -> impl Iterator<Item = f32> {
+        self.map(uniform)
+    }
+}
+
+impl Iterator for Draws {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let (counter, within) = (self.next / 4, self.next % 4);
+        let four = match self.four {
+            Some(four) if within > 0 => four,
+            _ => self.philox.four(u32::try_from(counter).ok()?),
+        };
+        self.four = Some(four);
+        self.next += 1;
+        Some(four[within])
     }
 }
 

@@ -1,11 +1,11 @@
 //! What can go wrong.
 
-use super::Precision;
-use crate::cuda::CudaError;
-use crate::model::HyperparametersError;
+use crate::backend::BackendError;
+use crate::network::SizeError;
 
 /// What can go wrong when an engine is made or used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The device is not one of the known names.
     #[error("device: expected auto, cpu, cuda, cuda:I or cuda:I,J, found {found:?}")]
@@ -13,17 +13,12 @@ pub enum EngineError {
         /// The text given.
         found: String,
     },
-    /// The device cannot be used here.
-    #[error("device {device}: {reason}")]
-    DeviceUnavailable {
-        /// The device asked for.
-        device: String,
-        /// Why not, and what to do.
-        reason: String,
-    },
+    /// A CUDA device was asked for.
+    #[error("device: expected the CPU, since this program was built without CUDA, found a CUDA device")]
+    BuiltWithoutCuda,
     /// An image side is out of range.
     #[error("image size: {0}")]
-    Size(#[from] HyperparametersError),
+    Size(#[from] SizeError),
     /// A class is missing, superfluous or out of range.
     #[error("class: expected {expected}, found {found}")]
     Class {
@@ -42,22 +37,14 @@ pub enum EngineError {
         /// The value given.
         found: String,
     },
-    /// The CPU does not compute in the precision asked for.
-    #[error(
-        "precision: expected f32 or bf16 on the CPU, found {found}; use one of these, or a CUDA \
-         device of compute capability 8.0 or higher"
-    )]
-    Precision {
-        /// The precision asked for.
-        found: Precision,
-    },
-    /// The instruction set asked for is unknown or not here.
+    /// The backend cannot do it, failed, or was cancelled.
     #[error(transparent)]
-    Isa(#[from] crate::cpu::isa::IsaError),
-    /// A CUDA device cannot be used, or failed.
-    #[error(transparent)]
-    Cuda(#[from] CudaError),
-    /// Stopped by [`Control::cancel`](super::Control::cancel).
-    #[error("cancelled")]
-    Cancelled,
+    Backend(#[from] BackendError),
+}
+
+impl EngineError {
+    /// Whether the run was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::Cancelled))
+    }
 }

@@ -1,215 +1,268 @@
-//! What a user asks for, whatever the device: an engine holds a model ready on a device and
-//! generates, completes and scores with it.
+//! The facade: an engine holds a network ready on a device, and samples, completes and scores
+//! with it, whatever the device.
 
 mod error;
 mod options;
-mod request;
+mod samples;
 
 pub use error::EngineError;
-pub use options::{DeviceChoice, EngineOptions, LaunchMode, Precision};
-pub use request::{Control, Images, Item, Path, Profile, Request, U8Images};
+pub use options::{Device, EngineOptions};
+pub use samples::Samples;
 
-use crate::cpu::CpuEngine;
-use crate::cuda::CudaEngine;
-use crate::distribution::Mixture;
-use crate::model::{Hyperparameters, Weights};
+use crate::backend::{
+    Backend, Codes, Evaluation, EvaluationMode, EvaluationRequest, Hooks, ImageRequest, Nhwc,
+    SampleRequest,
+};
+use crate::cpu::{CpuBackend, CpuOptions};
+use crate::network::layout::Shape;
+use crate::network::{Graph, Info, Network};
 
-#[derive(Debug)]
-enum Backend {
-    Cpu(Box<CpuEngine>),
-    Cuda(Box<CudaEngine>),
-}
-
-/// A model ready on a device.
+/// A network ready on a device.
+///
+/// It can be used from several threads; their requests take turns on the device.
 #[derive(Debug)]
 pub struct Engine {
-    hyper: Hyperparameters,
-    backend: Backend,
+    graph: Graph,
+    info: Info,
+    backend: Box<dyn Backend>,
 }
 
 impl Engine {
-    /// Prepares a model on a device.
+    /// Prepares a network on a device.
     ///
     /// # Errors
     /// When the device does not exist or cannot be used.
-    pub fn new(weights: &Weights, options: &EngineOptions) -> Result<Self, EngineError> {
-        let cuda = match &options.device {
-            DeviceChoice::Cpu => None,
-            DeviceChoice::Cuda(ordinals) => Some(ordinals.clone()),
-            DeviceChoice::Auto => {
-                let usable = crate::cuda::devices().is_ok_and(|devices| {
-                    let first = devices.first();
-                    first.is_some_and(|device| device.computes_in(options.precision))
-                });
-                usable.then(|| vec![0])
-            }
+    pub fn new(network: &Network, options: &EngineOptions) -> Result<Self, EngineError> {
+        let backend: Box<dyn Backend> = match options.cuda_devices() {
+            #[cfg(feature = "cuda")]
+            Some(ordinals) => Box::new(
+                crate::cuda::CudaBackend::new(
+                    network,
+                    &ordinals,
+                    options.dtype,
+                    options.launch_mode,
+                )
+                .map_err(crate::backend::BackendError::from)?,
+            ),
+            #[cfg(not(feature = "cuda"))]
+            Some(_) => return Err(EngineError::BuiltWithoutCuda),
+            None => Box::new(CpuBackend::new(
+                network,
+                &CpuOptions {
+                    threads: options.threads,
+                    isa: options.cpu_features,
+                    dtype: options.dtype,
+                },
+            )?),
         };
-        let backend = match cuda {
-            None => Backend::Cpu(Box::new(CpuEngine::new(weights, options)?)),
-            Some(ordinals) => {
-                let cuda = CudaEngine::new(weights, &ordinals, options)?;
-                Backend::Cuda(Box::new(cuda))
-            }
-        };
-        Ok(Self {
-            hyper: weights.hyper.clone(),
-            backend,
-        })
+        Ok(Self::with_backend(network, backend))
     }
 
-    /// The model's hyperparameters.
-    pub fn hyperparameters(&self) -> &Hyperparameters {
-        &self.hyper
+    /// An engine of a backend of one's own, which must have been made from this network.
+    pub fn with_backend(network: &Network, backend: Box<dyn Backend>) -> Self {
+        Self {
+            graph: network.graph.clone(),
+            info: network.info.clone(),
+            backend,
+        }
+    }
+
+    /// The network's structure.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What else is known of the network.
+    pub fn info(&self) -> &Info {
+        &self.info
     }
 
     /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
     pub fn device(&self) -> String {
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.describe(),
-            Backend::Cuda(cuda) => cuda.describe(),
-        }
+        self.backend.describe()
     }
 
-    /// Bytes of weights as the products read them.
+    /// Bytes of weights as the device reads them.
     pub fn weight_bytes(&self) -> usize {
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.weight_bytes(),
-            Backend::Cuda(cuda) => cuda.weight_bytes(),
-        }
+        self.backend.weight_bytes()
     }
 
-    /// Bytes of caches, partial sums and scratch that cached generation of `batch` images of this
+    /// Bytes of row rings, partial sums and scratch that cached generation of `batch` images of this
     /// (height, width) needs beside the weights and the images; grows with the width only.
-    pub fn cache_bytes(&self, size: (usize, usize), batch: usize) -> usize {
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.cache_bytes(size, batch),
-            Backend::Cuda(cuda) => cuda.cache_bytes(size, batch),
-        }
+    pub fn cache_bytes(&self, (height, width): (usize, usize), batch: usize) -> usize {
+        self.backend.cache_bytes(Shape {
+            height,
+            width,
+            batch,
+        })
     }
 
-    /// Samples a batch of images; those with given rows are completed.
+    /// Samples a batch of images; those with a prefix are completed.
     ///
     /// # Errors
-    /// When the request does not fit the model, or it was cancelled.
-    pub fn generate(
-        &self,
-        request: &Request,
-        control: &Control<'_>,
-    ) -> Result<Images, EngineError> {
-        self.check(request)?;
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.generate(request, control),
-            Backend::Cuda(cuda) => cuda.generate(request, control),
-        }
+    /// When the request does not fit the network, or the device fails.
+    pub fn sample(&self, request: &SampleRequest) -> Result<Samples, EngineError> {
+        self.sample_with(request, &mut Hooks::new())
     }
 
-    /// Samples as [`Engine::generate`] does, and says where the time went; asking costs two looks
-    /// at the clock per pixel.
+    /// [`Engine::sample`], followed, steered or stopped by hooks.
     ///
     /// # Errors
-    /// As [`Engine::generate`]; on a GPU, whose phases the host cannot tell apart.
-    pub fn generate_timed(
+    /// As [`Engine::sample`]; when it was cancelled; when a hook is not served by the backend.
+    pub fn sample_with(
         &self,
-        request: &Request,
-        control: &Control<'_>,
-    ) -> Result<(Images, Profile), EngineError> {
+        request: &SampleRequest,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Samples, EngineError> {
         self.check(request)?;
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.generate_timed(request, control),
-            Backend::Cuda(_) => Err(EngineError::DeviceUnavailable {
-                device: self.device(),
-                reason: "times per phase are taken on the CPU only; use --device cpu".into(),
+        let (height, width) = request.size;
+        let values = self.backend.sample(request, hooks)?;
+        Ok(Samples {
+            shape: [request.images.len(), height, width, self.graph.channels()],
+            values,
+            input: self.graph.input.clone(),
+        })
+    }
+
+    /// Samples a batch without keeping it: rows are handed to [`Hooks::row_done`] as they are
+    /// finished, and neither images nor sequences are held whole.
+    ///
+    /// # Errors
+    /// As [`Engine::sample_with`].
+    pub fn stream(
+        &self,
+        request: &SampleRequest,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<(), EngineError> {
+        self.check(request)?;
+        Ok(self.backend.stream(request, hooks)?)
+    }
+
+    /// Keeps the first rows of images and samples the rest, with seed 0 and temperature 1;
+    /// [`SampleRequest::completing`] makes requests with other settings.
+    ///
+    /// # Errors
+    /// As [`Engine::sample`].
+    pub fn complete(
+        &self,
+        images: impl Into<Codes>,
+        keep_rows: usize,
+    ) -> Result<Samples, EngineError> {
+        self.sample(&SampleRequest::completing(&images.into(), keep_rows))
+    }
+
+    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1).
+    /// `classes` holds one class per image, or none for an unconditional model.
+    ///
+    /// # Errors
+    /// When images or classes do not fit the network, or the device fails.
+    pub fn score(
+        &self,
+        images: impl Into<Codes>,
+        classes: &[usize],
+    ) -> Result<Vec<f64>, EngineError> {
+        let images = images.into();
+        let [_, height, width, channels] = images.shape;
+        let mut bits = Vec::new();
+        let request = EvaluationRequest {
+            images: &images,
+            classes,
+            mode: EvaluationMode::WholeImage,
+            likelihoods: true,
+        };
+        self.evaluate(&request, &mut Hooks::new(), &mut |part| {
+            let of_image = part.nats.chunks(height * width);
+            bits.extend(of_image.map(|nats| bits_per_dim(nats, channels)));
+        })?;
+        Ok(bits)
+    }
+
+    /// The distribution's parameters for every pixel of given images: shape (N, H, W, parameters),
+    /// those of the stages of a pixel one after the other.
+    ///
+    /// # Errors
+    /// As [`Engine::score`].
+    pub fn parameters(
+        &self,
+        images: impl Into<Codes>,
+        classes: &[usize],
+        mode: EvaluationMode,
+    ) -> Result<Nhwc<f32>, EngineError> {
+        let images = images.into();
+        let [count, height, width, _] = images.shape;
+        let mut values = Vec::new();
+        let request = EvaluationRequest {
+            images: &images,
+            classes,
+            mode,
+            likelihoods: false,
+        };
+        self.evaluate(&request, &mut Hooks::new(), &mut |part| {
+            values.extend(part.parameters);
+        })?;
+        Ok(Nhwc {
+            shape: [count, height, width, self.graph.parameters()],
+            values,
+        })
+    }
+
+    /// Evaluates given images, some at a time: `sink` is called with each part, in order, so that
+    /// nothing needs to be held for all images.
+    ///
+    /// # Errors
+    /// As [`Engine::score`]; when it was cancelled.
+    pub fn evaluate(
+        &self,
+        request: &EvaluationRequest<'_>,
+        hooks: &mut Hooks<'_>,
+        sink: &mut dyn FnMut(Evaluation),
+    ) -> Result<(), EngineError> {
+        self.check_images(request.images, request.classes)?;
+        Ok(self.backend.evaluate(request, hooks, sink)?)
+    }
+
+    fn check_images(&self, images: &Codes, classes: &[usize]) -> Result<(), EngineError> {
+        let [count, _, _, channels] = images.shape;
+        self.graph.check_size(images.size())?;
+        if channels != self.graph.channels() {
+            return Err(EngineError::Request {
+                what: "image channels",
+                expected: self.graph.channels().to_string(),
+                found: channels.to_string(),
+            });
+        }
+        if !images.is_whole() || count == 0 {
+            return Err(EngineError::Request {
+                what: "images",
+                expected: format!("values of {:?} and at least one image", images.shape),
+                found: format!("{} values", images.values.len()),
+            });
+        }
+        self.check_codes(&images.values)?;
+        if self.graph.condition.classes().is_none() && !classes.is_empty() {
+            self.check_class(classes.first().copied())?;
+        }
+        (0..count).try_for_each(|image| self.check_class(classes.get(image).copied()))
+    }
+
+    fn check_codes(&self, codes: &[u16]) -> Result<(), EngineError> {
+        let last = self.graph.input.codes() - 1;
+        match codes.iter().find(|&&code| usize::from(code) > last) {
+            None => Ok(()),
+            Some(code) => Err(EngineError::Request {
+                what: "value",
+                expected: format!("0 to {last}"),
+                found: code.to_string(),
             }),
         }
     }
 
-    /// Mixture parameters of given images: shape (N, H, W, `params_per_pixel`), row-major.
-    /// `classes` holds one class per image, or none for an unconditional model.
-    ///
-    /// # Errors
-    /// When images or classes do not fit the model, or it was cancelled.
-    pub fn params(
-        &self,
-        images: &U8Images,
-        classes: &[usize],
-        path: Path,
-        control: &Control<'_>,
-    ) -> Result<Vec<f32>, EngineError> {
-        self.check_images(images, classes)?;
-        match &self.backend {
-            Backend::Cpu(cpu) => cpu.params(images, classes, path, control),
-            Backend::Cuda(cuda) => Ok(cuda.evaluate(images, classes, path, control)?.0),
-        }
-    }
-
-    /// Bits per dimension of each image, lower is better (Salimans et al. 2017, table 1), and the
-    /// mixture parameters it follows from.
-    ///
-    /// # Errors
-    /// As [`Engine::params`].
-    pub fn score(
-        &self,
-        images: &U8Images,
-        classes: &[usize],
-        path: Path,
-        control: &Control<'_>,
-    ) -> Result<(Vec<f64>, Vec<f32>), EngineError> {
-        match &self.backend {
-            Backend::Cpu(_) => {
-                let params = self.params(images, classes, path, control)?;
-                Ok((bits_per_dim(&self.hyper, images, &params), params))
-            }
-            Backend::Cuda(cuda) => {
-                self.check_images(images, classes)?;
-                let (params, nats) = cuda.evaluate(images, classes, path, control)?;
-                let [_, height, width, channels] = images.shape;
-                let of_image = nats.chunks(height * width);
-                let bits =
-                    of_image.map(|nats| to_bits(nats.iter().sum(), height * width * channels));
-                Ok((bits.collect(), params))
-            }
-        }
-    }
-
-    fn check_images(&self, images: &U8Images, classes: &[usize]) -> Result<(), EngineError> {
-        let [count, height, width, channels] = images.shape;
-        self.check_size((height, width))?;
-        if channels != self.hyper.channels {
-            return Err(EngineError::Request {
-                what: "image channels",
-                expected: self.hyper.channels.to_string(),
-                found: channels.to_string(),
-            });
-        }
-        if images.levels.len() != images.shape.iter().product::<usize>() || count == 0 {
-            return Err(EngineError::Request {
-                what: "images",
-                expected: format!("levels of {:?} and at least one image", images.shape),
-                found: format!("{} levels", images.levels.len()),
-            });
-        }
-        let class_of = |index: usize| classes.get(index).copied();
-        if self.hyper.classes.is_none() && !classes.is_empty() {
-            self.check_class(class_of(0))?;
-        }
-        for index in 0..count {
-            self.check_class(class_of(index))?;
-        }
-        Ok(())
-    }
-
-    fn check_size(&self, (height, width): (usize, usize)) -> Result<(), EngineError> {
-        crate::model::check_side("height", height)?;
-        crate::model::check_side("width", width)?;
-        Ok(())
-    }
-
-    /// Checks the class of an image, or that it has none, against the model.
+    /// Checks the class of an image, or that it has none, against the network.
     ///
     /// # Errors
     /// When a class is missing, superfluous or out of range.
     pub fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
-        let expected = match (self.hyper.classes, class) {
+        let expected = match (self.graph.condition.classes(), class) {
             (None, None) => return Ok(()),
             (Some(classes), Some(class)) if class < classes => return Ok(()),
             (Some(classes), _) => format!("0 to {} for this class-conditional model", classes - 1),
@@ -221,12 +274,13 @@ impl Engine {
         })
     }
 
-    /// Checks a request as [`Engine::generate`] does, without running it.
+    /// Checks a request as [`Engine::sample`] does, without running it.
     ///
     /// # Errors
-    /// When the request does not fit the model.
-    pub fn check(&self, request: &Request) -> Result<(), EngineError> {
-        self.check_size(request.size)?;
+    /// When the request does not fit the network.
+    pub fn check(&self, request: &SampleRequest) -> Result<(), EngineError> {
+        let (height, width) = request.size;
+        self.graph.check_size(request.size)?;
         let error = |what, expected: String, found: String| {
             Err(EngineError::Request {
                 what,
@@ -234,7 +288,7 @@ impl Engine {
                 found,
             })
         };
-        if request.items.is_empty() {
+        if request.images.is_empty() {
             return error("batch", "at least one image".into(), "none".into());
         }
         if !(request.temperature.is_finite() && request.temperature > 0.0) {
@@ -244,44 +298,24 @@ impl Engine {
                 request.temperature.to_string(),
             );
         }
-        let row = request.size.1 * self.hyper.channels;
-        for item in &request.items {
-            self.check_class(item.class)?;
-            if item.given.len() % row != 0 || item.given.len() > row * request.size.0 {
+        let row = width * self.graph.channels();
+        for ImageRequest { class, prefix, .. } in &request.images {
+            self.check_class(*class)?;
+            if prefix.len() % row != 0 || prefix.len() > row * height {
                 return error(
-                    "given rows",
-                    format!("0 to {} rows of {row} levels", request.size.0),
-                    format!("{} levels", item.given.len()),
+                    "prefix",
+                    format!("0 to {height} rows of {row} values"),
+                    format!("{} values", prefix.len()),
                 );
             }
+            self.check_codes(prefix)?;
         }
         Ok(())
     }
 }
 
-/// Bits per dimension of each image from its mixture parameters.
-pub fn bits_per_dim(hyper: &Hyperparameters, images: &U8Images, params: &[f32]) -> Vec<f64> {
-    let [count, height, width, channels] = images.shape;
-    let mixture = Mixture {
-        nr_mix: hyper.nr_mix,
-        channels,
-    };
-    (0..count)
-        .map(|image| {
-            let pixels = image * height * width..(image + 1) * height * width;
-            let nats: f64 = pixels
-                .map(|pixel| {
-                    let params =
-                        &params[pixel * hyper.params_per_pixel()..][..hyper.params_per_pixel()];
-                    mixture.log_likelihood(params, &images.levels[pixel * channels..][..channels])
-                })
-                .sum();
-            to_bits(nats, height * width * channels)
-        })
-        .collect()
-}
-
-/// Bits per dimension of an image of so many dimensions from its log-likelihood in nats.
-fn to_bits(nats: f64, dims: usize) -> f64 {
-    -nats / (dims as f64 * std::f64::consts::LN_2)
+/// Bits per dimension of an image from the log-likelihoods of its pixels in nats and its channels.
+pub fn bits_per_dim(nats: &[f64], channels: usize) -> f64 {
+    let dimensions = nats.len() * channels;
+    -nats.iter().sum::<f64>() / (dimensions as f64 * std::f64::consts::LN_2)
 }

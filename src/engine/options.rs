@@ -1,10 +1,13 @@
-//! How an engine is set up: where it runs and in which precision.
+//! How an engine is set up: where it runs and in which numbers.
 
 use super::EngineError;
+use crate::cpu::isa::Isa;
+use crate::network::Dtype;
 
 /// Where to run.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
+#[non_exhaustive]
+pub enum Device {
     /// A GPU if there is one, else the CPU.
     #[default]
     Auto,
@@ -14,9 +17,10 @@ pub enum DeviceChoice {
     Cuda(Vec<usize>),
 }
 
-impl std::str::FromStr for DeviceChoice {
+impl std::str::FromStr for Device {
     type Err = EngineError;
 
+    /// `auto`, `cpu`, `cuda` (the first device), `cuda:I`, or `cuda:I,J`.
     fn from_str(text: &str) -> Result<Self, EngineError> {
         let unknown = || EngineError::UnknownDevice {
             found: text.to_owned(),
@@ -36,51 +40,76 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// The numbers that weights and activations are stored as; sums are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// 32 bits: exact to the reference.
-    #[default]
-    F32,
-    /// IEEE half precision; on CUDA devices of compute capability 8.0 or higher. Finer than
-    /// bfloat16, but nothing beyond 65504 can be stored.
-    F16,
-    /// bfloat16; on any CPU, and on CUDA devices of compute capability 8.0 or higher.
-    Bf16,
-}
-
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-/// How a GPU is told what to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum LaunchMode {
-    /// A row at a time, as a captured graph.
-    #[default]
-    Graph,
-    /// Kernel by kernel, for comparison.
-    Stream,
-}
-
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct EngineOptions {
     /// Where to run.
-    pub device: DeviceChoice,
+    pub device: Device,
     /// CPU threads; all cores when `None`.
     pub threads: Option<usize>,
     /// What weights and activations are stored as.
-    pub precision: Precision,
+    pub dtype: Dtype,
     /// Instruction set of the CPU's inner loops; the best one when `None`, or what the variable
     /// `FASTPIX_CPU_FEATURES` names.
-    pub cpu_features: Option<crate::cpu::isa::Isa>,
+    pub cpu_features: Option<Isa>,
     /// How a GPU is told what to run.
-    pub launches: LaunchMode,
+    #[cfg(feature = "cuda")]
+    pub launch_mode: crate::cuda::LaunchMode,
+}
+
+impl EngineOptions {
+    /// The defaults: a GPU if there is one, in f32, on all cores.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where to run.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// CPU threads.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// What weights and activations are stored as.
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Instruction set of the CPU's inner loops.
+    pub fn cpu_features(mut self, isa: Isa) -> Self {
+        self.cpu_features = Some(isa);
+        self
+    }
+
+    /// How a GPU is told what to run.
+    #[cfg(feature = "cuda")]
+    pub fn launch_mode(mut self, mode: crate::cuda::LaunchMode) -> Self {
+        self.launch_mode = mode;
+        self
+    }
+
+    /// The CUDA devices that are to be used; none for the CPU.
+    pub(super) fn cuda_devices(&self) -> Option<Vec<usize>> {
+        match &self.device {
+            Device::Cpu => None,
+            Device::Cuda(ordinals) => Some(ordinals.clone()),
+            #[cfg(not(feature = "cuda"))]
+            Device::Auto => None,
+            #[cfg(feature = "cuda")]
+            Device::Auto => {
+                let usable = crate::cuda::devices().is_ok_and(|devices| {
+                    let first = devices.first();
+                    first.is_some_and(|device| device.computes_in(self.dtype))
+                });
+                usable.then(|| vec![0])
+            }
+        }
+    }
 }

@@ -160,7 +160,7 @@ pub(super) fn read_images(
     let levels = read_data(path, file, header.shape(), 1, start, length)?;
     Ok(U8Images {
         shape: [count, height, width, channels].map(|side| side as usize),
-        levels,
+        values: levels,
     })
 }
 

@@ -176,7 +176,7 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
     reader.finish().map_err(fail)?;
     Ok(U8Images {
         shape: [1, height, width, channels],
-        levels,
+        values: levels,
     })
 }
 

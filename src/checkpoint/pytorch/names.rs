@@ -12,7 +12,11 @@ use super::super::mapping::{self, Mapped, Mapping};
 use super::super::source::Entry;
 use super::super::{Averages, CheckpointError, Ignored};
 use super::recipe::{BatchNorm, Recipe, canonical_axes};
-use crate::model::{Hyperparameters, HyperparametersError, LayerId, Layers};
+use crate::families::pixelcnnpp::{Hyperparameters, HyperparametersError, Layers};
+use crate::network::LayerId;
+
+/// Levels of the ports, whose modules are named for them.
+const LEVELS: usize = 3;
 
 /// What wrappers put before every name: `DataParallel`, an outer module, `torch.compile`.
 const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
@@ -247,6 +251,7 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
         }
     };
     let hyper = Hyperparameters {
+        levels: LEVELS,
         nr_resnet,
         nr_filters,
         nr_mix,

@@ -1,7 +1,7 @@
 //! bf16 products on AMX tiles: 16 rows by 16 columns of f32 sums, 32 bf16 of k at a time.
 //!
 //! The packed weights of a panel are tiles already: 16 pairs of k by 16 columns, 1 KB in a row.
-//! Microkernel operations sit behind [`Tiles`], so that everything else here is tested on machines
+//! Tile operations sit behind [`Tiles`], so that everything else here is tested on machines
 //! without AMX against a model of the instructions; the instructions are tested there too, by
 //! trapping them. **They have not been run by a processor that has them: none was at hand.**
 
@@ -15,10 +15,10 @@ use super::blocks::Accumulate;
 use crate::cpu::rows::Rows;
 
 /// Rows of a tile.
-const MICROKERNEL_ROWS: usize = 16;
+const TILE_ROWS: usize = 16;
 /// bf16 in a row of an operand tile: 64 bytes.
 const TILE_K: usize = 32;
-/// Units of a block with one tile of rows; with two it has half of them, so that four tiles of
+/// Panels of a block with one tile of rows; with two it has half of them, so that four tiles of
 /// sums are in flight either way.
 const BLOCK_PANELS: usize = 4;
 
@@ -62,7 +62,7 @@ impl Config {
         set(OPERANDS[0], first);
         set(OPERANDS[1], second_or_first);
         for tile in WEIGHTS {
-            set(tile, MICROKERNEL_ROWS);
+            set(tile, TILE_ROWS);
         }
         config
     }
@@ -79,7 +79,7 @@ pub(super) trait Tiles {
     unsafe fn release(&mut self);
     unsafe fn load<const T: u8>(&mut self, from: *const u8, stride: usize);
     unsafe fn store<const T: u8>(&mut self, to: *mut u8, stride: usize);
-    /// Microkernel `C` += tile `A` times tile `B`.
+    /// Tile `C` += tile `A` times tile `B`.
     unsafe fn multiply<const C: u8, const A: u8, const B: u8>(&mut self);
     /// Asks for the cache lines of the tile of weights there; any address will do.
     unsafe fn prefetch(&mut self, from: *const u8);
@@ -128,7 +128,7 @@ impl Tiles for Hardware {
     #[inline(always)]
     unsafe fn prefetch(&mut self, from: *const u8) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        for line in 0..MICROKERNEL_ROWS {
+        for line in 0..TILE_ROWS {
             // SAFETY: a prefetch does not fault.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(64 * line).cast()) };
         }
@@ -137,7 +137,7 @@ impl Tiles for Hardware {
 
 /// The longest run of rows from `rows.start` on that are evenly spaced everywhere, at most a tile.
 fn even(product: &Accumulate<'_, bf16>, rows: Range<usize>) -> Range<usize> {
-    let mut end = rows.end.min(rows.start + MICROKERNEL_ROWS);
+    let mut end = rows.end.min(rows.start + TILE_ROWS);
     end = product.acc.even_end(rows.start, end);
     for segment in product.segments {
         end = segment.even_end(rows.start, end);
@@ -330,12 +330,12 @@ unsafe fn two_tiles_of_rows<T: Tiles>(
 /// `count` products of tiles that depend on no memory, for the measured peak.
 ///
 /// # Safety
-/// [`available`] must hold.
+/// the processor must have AMX.
 pub(in crate::cpu) unsafe fn multiply_only(count: usize) {
     let tiles = &mut Hardware;
     // SAFETY: the caller has AMX; new tiles are zero, and no address is used.
     unsafe {
-        tiles.configure(&Config::new(MICROKERNEL_ROWS, MICROKERNEL_ROWS));
+        tiles.configure(&Config::new(TILE_ROWS, TILE_ROWS));
         for _ in 0..count / 4 {
             tiles.multiply::<0, 4, 6>();
             tiles.multiply::<1, 4, 7>();
@@ -344,57 +344,6 @@ pub(in crate::cpu) unsafe fn multiply_only(count: usize) {
         }
         tiles.release();
     }
-}
-
-/// Whether the processor has AMX tiles for bf16, and the system lets this process use them (which
-/// this asks for).
-pub(in crate::cpu) fn available() -> bool {
-    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *AVAILABLE.get_or_init(|| has_instructions() && permitted())
-}
-
-fn has_instructions() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const OSXSAVE: u32 = 1 << 27;
-    const AMX_BF16: u32 = 1 << 22;
-    const AMX_TILE: u32 = 1 << 24;
-    // Microkernel configuration and tile data.
-    const STATE: u64 = 0b11 << 17;
-    if __cpuid(0).eax < 0x1d || __cpuid(1).ecx & OSXSAVE == 0 {
-        return false;
-    }
-    let features = __cpuid_count(7, 0).edx;
-    if features & AMX_BF16 == 0 || features & AMX_TILE == 0 {
-        return false;
-    }
-    let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE says that the instruction can be used.
-    unsafe {
-        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
-            options(nomem, nostack, preserves_flags));
-    }
-    (u64::from(high) << 32 | u64::from(low)) & STATE == STATE
-}
-
-/// Asks Linux for the large register state (5.16 and later grant it per process).
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-    // SAFETY: the call takes two numbers and touches no memory of ours.
-    unsafe {
-        libc::syscall(
-            libc::SYS_arch_prctl,
-            ARCH_REQ_XCOMP_PERM,
-            XFEATURE_XTILEDATA,
-        ) == 0
-    }
-}
-
-/// Other systems need not be asked; those that hide the state from XCR0 have been ruled out.
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::kernels::Gemm;
 use super::microkernel::{Ahead, Microkernel};
 use super::{PANEL, Packed};
-use crate::cpu::rows::{Element, Rows};
+use crate::cpu::rows::Rows;
 use crate::cpu::simd::{Simd, Vectorised};
 
 /// Cells (see [`super::microkernel`]) of k in a block: three panels of weights are 24 KB.
@@ -52,7 +53,7 @@ pub(super) fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Ra
     })
 }
 
-impl<E: Element> Vectorised for Accumulate<'_, E> {
+impl<E: Gemm> Vectorised for Accumulate<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -132,7 +133,7 @@ struct Block<E> {
     ahead: Ahead,
 }
 
-impl<E: Element> Block<E> {
+impl<E: Gemm> Block<E> {
     #[inline(always)]
     unsafe fn run<L: Simd>(&self) {
         // SAFETY: the caller's promise; a tile has 1 to `MICROKERNEL_ROWS` rows.

@@ -3,12 +3,12 @@
 use half::bf16;
 
 use super::blocks::Accumulate;
+use crate::cpu::element::{Element, WideBf16};
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::{Simd, Vectorised};
 
-/// The product kernel of an element type. Not nameable outside the crate, which seals
-/// [`crate::cpu::rows::Element`].
-pub trait Gemm: Sized {
+/// The matrix product of an element type.
+pub trait Gemm: Element {
     /// `sum` and the products of cells of four bytes: one f32 or two bf16 each.
     ///
     /// # Safety
@@ -73,5 +73,23 @@ impl Gemm for bf16 {
                 _ => Self::run(isa, product),
             }
         }
+    }
+}
+
+impl Gemm for WideBf16 {
+    #[inline(always)]
+    unsafe fn multiply<L: Simd>(sum: L::F, operand: L::I, weights: L::I) -> L::F {
+        // SAFETY: the caller's promise; it is an f32 in memory.
+        unsafe { f32::multiply::<L>(sum, operand, weights) }
+    }
+
+    unsafe fn run<O: Vectorised>(isa: Isa, operation: O) -> O::Output {
+        // SAFETY: the caller's promise.
+        unsafe { isa.run(operation) }
+    }
+
+    unsafe fn accumulate(isa: Isa, product: Accumulate<'_, WideBf16>) {
+        // SAFETY: the caller's promise.
+        unsafe { isa.run(product) }
     }
 }

@@ -7,18 +7,19 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
 mod blocks;
-pub(super) mod kernels;
+mod kernels;
 mod microkernel;
 mod packing;
 
 use std::ops::Range;
 
 use blocks::Accumulate;
+pub use kernels::Gemm;
 pub use blocks::Upcoming;
 pub use packing::{Columns, PANEL, Packed};
 
 use super::isa::Isa;
-use super::rows::{Element, Rows};
+use super::rows::Rows;
 
 /// Adds a product to `acc`: rows `rows`, columns of the panels `panels`.
 ///
@@ -29,7 +30,7 @@ use super::rows::{Element, Rows};
 /// This machine must have `isa`. All addressed rows must be valid for reads (operands: the padded segment length) and writes
 /// (`acc`), operands and `acc` must not overlap, and no other thread may touch the same part of
 /// `acc`.
-pub unsafe fn accumulate<E: Element>(
+pub unsafe fn accumulate<E: Gemm>(
     isa: Isa,
     weights: &Packed<E>,
     panels: Range<usize>,
@@ -47,7 +48,7 @@ pub unsafe fn accumulate<E: Element>(
 ///
 /// # Safety
 /// As for [`accumulate`].
-pub unsafe fn accumulate_then<E: Element>(
+pub unsafe fn accumulate_then<E: Gemm>(
     isa: Isa,
     weights: &Packed<E>,
     panels: Range<usize>,

@@ -1,10 +1,9 @@
 //! Weights in the order in which the inner loops read them.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::blocks::Upcoming;
 use crate::cpu::isa::Isa;
-use crate::cpu::rows::Element;
+use crate::cpu::cache_line::CacheLine;
+use crate::cpu::element::Element;
 
 /// Columns of a panel: the granule in which weights are packed and columns are shared out.
 pub const PANEL: usize = 16;
@@ -20,11 +19,6 @@ pub enum Columns {
     Gated,
 }
 
-/// A cache line, for its alignment.
-#[derive(Clone, Copy, Debug, Zeroable, Pod)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
-
 /// A weight matrix packed for [`super::accumulate`]: by panel, then by segment, then by
 /// [`Element::GROUP`] of k, `[16][GROUP]` weights: all that a panel needs is one run of memory.
 #[derive(Clone, Debug)]
@@ -32,7 +26,7 @@ pub struct Packed<E> {
     segments: Vec<usize>,
     depth: usize,
     panels: usize,
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     element: std::marker::PhantomData<E>,
 }
 
@@ -56,8 +50,7 @@ impl<E: Element> Packed<E> {
             .map(|k| k.next_multiple_of(E::PAD))
             .collect();
         let depth: usize = padded.iter().sum();
-        let per_line = size_of::<Line>() / size_of::<E>();
-        let mut lines = vec![Line::zeroed(); (panels * depth * PANEL).div_ceil(per_line)];
+        let mut lines = CacheLine::zeros(panels * depth * PANEL * size_of::<E>());
         let data: &mut [E] = bytemuck::cast_slice_mut(&mut lines);
         for panel in 0..panels {
             let (group, half) = match columns {

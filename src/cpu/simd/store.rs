@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::{LANES, Simd};
+use crate::cpu::element::WideBf16;
 
 /// Stores lanes as elements.
 pub trait Store: Sized + Copy {
@@ -43,21 +44,37 @@ impl Store for bf16 {
     #[inline(always)]
     unsafe fn store_all<L: Simd>(to: *mut bf16, value: L::F) {
         // SAFETY: the caller's promise.
+        unsafe { L::store_halves(to, round_to_bf16::<L>(value)) }
+    }
+}
+
+impl Store for WideBf16 {
+    #[inline(always)]
+    unsafe fn store_all<L: Simd>(to: *mut WideBf16, value: L::F) {
+        // SAFETY: the caller's promise; it is an f32 in memory.
         unsafe {
-            // To the nearest, ties to even: add just under half of the last place kept, and that
-            // place's bit.
-            let bits = L::bits(value);
-            let last = L::and_i(L::shift_right::<16>(bits), L::splat_i(1));
-            let rounded = L::add_i(L::add_i(bits, L::splat_i(0x7fff)), last);
-            let rounded = L::from_bits(L::shift_right::<16>(rounded));
-            // NaN must not round to an infinity.
-            let quiet = L::from_bits(L::or_i(L::shift_right::<16>(bits), L::splat_i(0x40)));
-            let magnitude = L::from_bits(L::and_i(bits, L::splat_i(i32::MAX)));
-            let infinity = L::splat(f32::INFINITY);
-            // Infinity is above all finite numbers and NaN is above nothing.
-            let finite = L::select_gt(infinity, magnitude, rounded, quiet);
-            let kept = L::select_gt(magnitude, L::splat(f32::MAX), rounded, finite);
-            L::store_halves(to, L::bits(kept));
+            let bits = L::shift_left::<16>(round_to_bf16::<L>(value));
+            L::store(to.cast(), L::from_bits(bits));
         }
+    }
+}
+
+/// The nearest bf16, ties to even, in the low half of each lane.
+#[inline(always)]
+unsafe fn round_to_bf16<L: Simd>(value: L::F) -> L::I {
+    // SAFETY: as for `Simd`.
+    unsafe {
+        // Add just under half of the last place kept, and that place's bit.
+        let bits = L::bits(value);
+        let last = L::and_i(L::shift_right::<16>(bits), L::splat_i(1));
+        let rounded = L::add_i(L::add_i(bits, L::splat_i(0x7fff)), last);
+        let rounded = L::from_bits(L::shift_right::<16>(rounded));
+        // NaN must not round to an infinity.
+        let quiet = L::from_bits(L::or_i(L::shift_right::<16>(bits), L::splat_i(0x40)));
+        let magnitude = L::from_bits(L::and_i(bits, L::splat_i(i32::MAX)));
+        let infinity = L::splat(f32::INFINITY);
+        // Infinity is above all finite numbers and NaN is above nothing.
+        let finite = L::select_gt(infinity, magnitude, rounded, quiet);
+        L::bits(L::select_gt(magnitude, L::splat(f32::MAX), rounded, finite))
     }
 }

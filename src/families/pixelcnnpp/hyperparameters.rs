@@ -6,6 +6,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{LARGEST_SIDE, OutputDistribution};
+
+/// Levels of the original program, and of model files that do not say.
+const LEVELS: usize = 3;
+/// The most levels.
+const MOST_LEVELS: usize = 4;
+
 /// The largest value accepted for any size read from a file: far above every published model, low
 /// enough that no product of two of them overflows.
 const LARGEST: usize = 1 << 16;
@@ -17,8 +24,10 @@ const LARGEST: usize = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Metadata", try_from = "Metadata")]
 pub struct Hyperparameters {
-    /// Gated resnet blocks per level on the way up (the way down has one more at half and full
-    /// resolution), at least 1.
+    /// Levels of resolution, each half of the one before: 1 to 4; 3 in the original.
+    pub levels: usize,
+    /// Gated resnet blocks per level on the way up (the way down has one more at every level but
+    /// the coarsest), at least 1.
     pub nr_resnet: usize,
     /// Channels of the residual stream, at least 1.
     pub nr_filters: usize,
@@ -29,7 +38,7 @@ pub struct Hyperparameters {
     /// Number of classes of a class-conditional model.
     pub classes: Option<usize>,
     /// The image size (height, width) the model was trained on, where the file says so. Any size
-    /// whose sides are multiples of 4 can be sampled.
+    /// whose sides are multiples of `2^(levels - 1)` can be sampled.
     pub image_size: Option<(usize, usize)>,
 }
 
@@ -69,6 +78,7 @@ impl Hyperparameters {
     /// level, 160 filters, 10 mixtures, 32x32.
     pub fn published_cifar() -> Self {
         Self {
+            levels: LEVELS,
             nr_resnet: 5,
             nr_filters: 160,
             nr_mix: 10,
@@ -87,6 +97,9 @@ impl Hyperparameters {
                 found,
             })
         };
+        if !(1..=MOST_LEVELS).contains(&self.levels) {
+            return range("levels", "1 to 4", self.levels);
+        }
         for (name, found) in [
             ("nr_resnet", self.nr_resnet),
             ("nr_filters", self.nr_filters),
@@ -105,16 +118,38 @@ impl Hyperparameters {
             return range("classes", "1 to 65536", classes);
         }
         if let Some((height, width)) = self.image_size {
-            check_side("height", height)?;
-            check_side("width", width)?;
+            for (name, side) in [("height", height), ("width", width)] {
+                self.check_side(name, side)?;
+            }
         }
         Ok(())
+    }
+
+    /// What a pixel is drawn from.
+    pub fn distribution(&self) -> OutputDistribution {
+        OutputDistribution::LogisticMixture {
+            mixtures: self.nr_mix,
+            channels: self.channels,
+        }
     }
 
     /// Numbers per pixel that the network puts out: `10 * nr_mix` for three channels (1 logit, 3
     /// means, 3 log-scales, 3 coefficients per mixture), `3 * nr_mix` for one.
     pub fn params_per_pixel(&self) -> usize {
-        self.nr_mix * if self.channels == 3 { 10 } else { 3 }
+        self.distribution().parameters()
+    }
+
+    /// Checks one side of an image.
+    fn check_side(&self, name: &'static str, side: usize) -> Result<(), HyperparametersError> {
+        let multiple = 1 << (self.levels - 1);
+        if side == 0 || !side.is_multiple_of(multiple) || side > LARGEST_SIDE {
+            return Err(HyperparametersError::Range {
+                name,
+                expected: format!("a multiple of {multiple} from {multiple} to {LARGEST_SIDE}"),
+                found: side,
+            });
+        }
+        Ok(())
     }
 
     /// Infers the hyperparameters from the shapes of a model's tensors under their canonical
@@ -144,17 +179,29 @@ impl Hyperparameters {
             });
         };
         let channels = cin - 1;
-        let convs = (0..)
-            .take_while(|i| weight(&format!("conv2d_{i}")).is_ok())
-            .count();
-        if convs < 39 || (convs - 15) % 24 != 0 {
+        // Two deconvolutions per level but the coarsest.
+        let count = |kind: &str| {
+            let layers = (0..).take_while(|i| weight(&format!("{kind}_{i}")).is_ok());
+            layers.count()
+        };
+        let (convs, deconvs) = (count("conv2d"), count("deconv2d"));
+        if deconvs % 2 != 0 {
+            return Err(HyperparametersError::Missing {
+                name: format!("deconv2d_{deconvs}/V"),
+            });
+        }
+        let levels = deconvs / 2 + 1;
+        // 3 of the input; per level 8 per block, and 6 between two levels.
+        let (fixed, per_block) = (3 + 6 * (levels - 1), 8 * levels);
+        if convs < fixed + per_block || (convs - fixed) % per_block != 0 {
             // The first name that a model of the next whole size would need.
             return Err(HyperparametersError::Missing {
                 name: format!("conv2d_{convs}/V"),
             });
         }
-        let nr_resnet = (convs - 15) / 24;
-        let (name, shape) = weight(&format!("dense_{}", 9 * nr_resnet + 4))?;
+        let nr_resnet = (convs - fixed) / per_block;
+        let output = (3 * nr_resnet + 2) * levels - 2;
+        let (name, shape) = weight(&format!("dense_{output}"))?;
         let per_mix = if channels == 3 { 10 } else { 3 };
         let nr_mix = match shape.as_slice() {
             &[_, cout] if cout > 0 && cout % per_mix == 0 => cout / per_mix,
@@ -179,6 +226,7 @@ impl Hyperparameters {
             }
         };
         let inferred = Self {
+            levels,
             nr_resnet,
             nr_filters,
             nr_mix,
@@ -206,22 +254,12 @@ impl fmt::Display for Hyperparameters {
     }
 }
 
-/// Checks one side of an image: a multiple of 4 between 4 and 65536.
-pub(crate) fn check_side(name: &'static str, side: usize) -> Result<(), HyperparametersError> {
-    if side == 0 || !side.is_multiple_of(4) || side > LARGEST {
-        return Err(HyperparametersError::Range {
-            name,
-            expected: "a multiple of 4 from 4 to 65536".to_owned(),
-            found: side,
-        });
-    }
-    Ok(())
-}
-
 /// The JSON form: the original program's names, 0 where a number does not apply.
 #[derive(Serialize, Deserialize)]
 struct Metadata {
     model: String,
+    #[serde(default = "original_levels", skip_serializing_if = "is_original")]
+    levels: usize,
     nr_resnet: usize,
     nr_filters: usize,
     nr_logistic_mix: usize,
@@ -236,11 +274,20 @@ struct Metadata {
 
 const MODEL: &str = "pixelcnn++";
 
+fn original_levels() -> usize {
+    LEVELS
+}
+
+fn is_original(levels: &usize) -> bool {
+    *levels == LEVELS
+}
+
 impl From<Hyperparameters> for Metadata {
     fn from(hyper: Hyperparameters) -> Self {
         let (height, width) = hyper.image_size.unwrap_or((0, 0));
         Self {
             model: MODEL.into(),
+            levels: hyper.levels,
             nr_resnet: hyper.nr_resnet,
             nr_filters: hyper.nr_filters,
             nr_logistic_mix: hyper.nr_mix,
@@ -263,6 +310,7 @@ impl TryFrom<Metadata> for Hyperparameters {
             ));
         }
         let hyper = Self {
+            levels: metadata.levels,
             nr_resnet: metadata.nr_resnet,
             nr_filters: metadata.nr_filters,
             nr_mix: metadata.nr_logistic_mix,

@@ -1,5 +1,8 @@
 //! Which instructions the inner loops use: chosen once, at run time, here.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 
 /// Environment variable that forces an instruction set, by [`Isa::name`].
@@ -134,6 +137,11 @@ impl Isa {
         }
     }
 
+    /// Whether it has instructions for products of bf16.
+    pub(super) fn computes_in_bf16(self) -> bool {
+        matches!(self, Self::Avx512Bf16 | Self::Amx)
+    }
+
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
         match self {
@@ -145,7 +153,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => has_avx512() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => has_avx512() && super::gemm::amx::available(),
+            Self::Amx => has_avx512() && amx::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             _ => false,
@@ -181,7 +189,7 @@ pub fn features_summary() -> Vec<(&'static str, bool)> {
         ("avx512dq", is_x86_feature_detected!("avx512dq")),
         ("avx512vl", is_x86_feature_detected!("avx512vl")),
         ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
-        ("amx_bf16", super::gemm::amx::available()),
+        ("amx_bf16", amx::available()),
     ];
     #[cfg(target_arch = "aarch64")]
     let features = vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))];

@@ -4,6 +4,7 @@
 //! `dense_0`, ...), so a name says nothing about the place of a layer; this table does.
 
 use super::Hyperparameters;
+use crate::network::LayerId;
 
 /// One of the two stacks of a PixelCNN++.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,9 +27,6 @@ pub enum LayerKind {
     /// The class term of a gated resnet; `hw` is `[classes, cout]`.
     Class,
 }
-
-/// Index of a layer in [`Layers::all`].
-pub type LayerId = usize;
 
 /// One layer: where its tensors are found and how they are shaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,14 +110,14 @@ pub struct Layers {
     pub ul_init_above: LayerId,
     /// `ul` init on the column to the left, 2x1.
     pub ul_init_left: LayerId,
-    /// Blocks of the up pass by level: full, half, quarter resolution.
-    pub up: [Vec<BlockPair>; 3],
-    /// Stride-2 convolutions from full to half and from half to quarter resolution.
-    pub downsample: [StackPair; 2],
-    /// Blocks of the down pass **by level**: `down[2]` (quarter resolution) runs first.
-    pub down: [Vec<BlockPair>; 3],
-    /// Deconvolutions in order of use: quarter to half, then half to full resolution.
-    pub upsample: [StackPair; 2],
+    /// Blocks of the up pass by level, full resolution first.
+    pub up: Vec<Vec<BlockPair>>,
+    /// Stride-2 convolutions from each level to the next coarser one.
+    pub downsample: Vec<StackPair>,
+    /// Blocks of the down pass **by level**: the last one's run first.
+    pub down: Vec<Vec<BlockPair>>,
+    /// Deconvolutions **by the level they lead to**: the last one is used first.
+    pub upsample: Vec<StackPair>,
     /// The last nin, `F -> params_per_pixel`.
     pub output: LayerId,
 }
@@ -146,26 +144,35 @@ impl Layers {
                 })
                 .collect::<Vec<_>>()
         };
-        let up0 = blocks(&mut builder, hyper.nr_resnet, 0, 1);
-        let to_half = builder.pair(LayerKind::Conv);
-        let up1 = blocks(&mut builder, hyper.nr_resnet, 0, 1);
-        let to_quarter = builder.pair(LayerKind::Conv);
-        let up2 = blocks(&mut builder, hyper.nr_resnet, 0, 1);
-        let down2 = blocks(&mut builder, hyper.nr_resnet, 1, 2);
-        let from_quarter = builder.pair(LayerKind::Deconv);
-        let down1 = blocks(&mut builder, hyper.nr_resnet + 1, 1, 2);
-        let from_half = builder.pair(LayerKind::Deconv);
-        let down0 = blocks(&mut builder, hyper.nr_resnet + 1, 1, 2);
+        let coarsest = hyper.levels - 1;
+        let (mut up, mut downsample) = (Vec::new(), Vec::new());
+        for level in 0..hyper.levels {
+            up.push(blocks(&mut builder, hyper.nr_resnet, 0, 1));
+            if level < coarsest {
+                downsample.push(builder.pair(LayerKind::Conv));
+            }
+        }
+        // Created from the coarsest level on, listed by level.
+        let (mut down, mut upsample) = (Vec::new(), Vec::new());
+        for level in (0..hyper.levels).rev() {
+            let more = usize::from(level < coarsest);
+            down.push(blocks(&mut builder, hyper.nr_resnet + more, 1, 2));
+            if level > 0 {
+                upsample.push(builder.pair(LayerKind::Deconv));
+            }
+        }
+        down.reverse();
+        upsample.reverse();
         let output = builder.add(LayerKind::Dense, (1, 1), filters, hyper.params_per_pixel());
         Self {
             all: builder.all,
             u_init,
             ul_init_above,
             ul_init_left,
-            up: [up0, up1, up2],
-            downsample: [to_half, to_quarter],
-            down: [down0, down1, down2],
-            upsample: [from_quarter, from_half],
+            up,
+            downsample,
+            down,
+            upsample,
             output,
         }
     }
