@@ -95,9 +95,7 @@ impl<'a> BufferPlan<'a> {
         match self.shape.parameters {
             KeptParameters::None => 0,
             KeptParameters::Pixel => batch * self.graph.output.parameters(),
-            KeptParameters::All => {
-                batch * self.shape.images.pixels() * self.graph.parameters()
-            }
+            KeptParameters::All => batch * self.shape.images.pixels() * self.graph.parameters(),
         }
     }
 
@@ -118,7 +116,8 @@ impl<'a> BufferPlan<'a> {
     /// Parameters of the current pixel, where shared memory has no room for those of some stage.
     fn scratch(&self) -> usize {
         let ops = self.graph.stages.iter().map(|stage| stage.output);
-        let beyond = ops.filter(|&id| OutputShared::new(self.graph, id, self.dtype).needs_scratch());
+        let beyond =
+            ops.filter(|&id| OutputShared::new(self.graph, id, self.dtype).needs_scratch());
         let widths = beyond.map(|id| packed_width(&self.graph.ops[id], self.dtype));
         self.shape.images.batch * widths.max().unwrap_or(0)
     }
@@ -312,7 +311,8 @@ impl Buffers {
     /// Empties the rings and goes back to the first pixel.
     pub fn reset(&mut self, device: &Device) -> Result<(), CudaError> {
         let tensors = self.tensors.iter_mut();
-        let rings = tensors.flat_map(|tensor| tensor.operands.iter_mut().chain([&mut tensor.residual]));
+        let rings =
+            tensors.flat_map(|tensor| tensor.operands.iter_mut().chain([&mut tensor.residual]));
         for ring in rings.flatten() {
             let cleared = device.stream.memset_zeros(&mut ring.buffer);
             cleared.context("clearing a row ring")?;
@@ -359,7 +359,9 @@ impl Buffers {
     fn tap(&self, device: &Device, tap: &Tap) -> parameters::Tap {
         let ring = &self.tensors[tap.source].operands[tap.activation as usize];
         parameters::Tap {
-            ring: ring.as_ref().map_or_else(RowRing::default, |ring| ring.parameters(device)),
+            ring: ring
+                .as_ref()
+                .map_or_else(RowRing::default, |ring| ring.parameters(device)),
             row_step: tap.step[0] as i32,
             column_step: tap.step[1] as i32,
             row_offset: tap.offset[0] as i32,

@@ -205,7 +205,9 @@ impl Device {
             return Ok(None);
         }
         let buffer = self.stream.alloc_zeros(len);
-        buffer.context("allocating the buffers of a batch").map(Some)
+        buffer
+            .context("allocating the buffers of a batch")
+            .map(Some)
     }
 
     /// The content of a buffer; waits for all work before.

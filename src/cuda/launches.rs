@@ -8,7 +8,9 @@ use super::buffers::{Buffers, KeptParameters, KeptValues};
 use super::device::Device;
 use super::error::CudaError;
 use super::packed::{PackedNetwork, PackedOp, PackedParameters, PackedProduct};
-use super::parameters::{Encoding, Gate as GateParameter, Input, Likelihood, Op as OpParameters, Output};
+use super::parameters::{
+    Encoding, Gate as GateParameter, Input, Likelihood, Op as OpParameters, Output,
+};
 use super::tiling::{
     OutputBlock, PixelBlock, TILE_COLUMNS, TILE_ROWS, packed_width, pixel_depth, wide_depth,
 };
@@ -259,14 +261,19 @@ impl Builder<'_> {
     pub fn stage(&self, stage: usize, what: StageLaunch) -> Result<Launch, CudaError> {
         let id = self.graph.stages[stage].output;
         let PackedOp::Parameters(packed) = &self.packed.ops[id] else {
-            return Err(CudaError::Internal("a stage ends with an op that writes a tensor"));
+            return Err(CudaError::Internal(
+                "a stage ends with an op that writes a tensor",
+            ));
         };
         let parameters = self.output(stage, packed)?;
         let shape = self.buffers.shape.images;
         let shared = OutputShared::new(self.graph, id, self.dtype);
         let threads = shared.block.threads as u32;
         let kernels = &self.device.kernels;
-        let mixture = matches!(self.graph.output, OutputDistribution::LogisticMixture { .. });
+        let mixture = matches!(
+            self.graph.output,
+            OutputDistribution::LogisticMixture { .. }
+        );
         let (kernel, blocks, threads, bytes) = match what {
             StageLaunch::Draw if shared.needs_scratch() && mixture => {
                 let others = shared.block.shared / size_of::<f32>();
@@ -284,7 +291,11 @@ impl Builder<'_> {
                 (&kernels.draw, 1, threads, bytes)
             }
             StageLaunch::Parameters => {
-                let blocks = if parameters.whole != 0 { shape.pixels() } else { 1 };
+                let blocks = if parameters.whole != 0 {
+                    shape.pixels()
+                } else {
+                    1
+                };
                 (&kernels.parameters, blocks, threads, shared.block.shared)
             }
             StageLaunch::Feed => {
@@ -305,7 +316,11 @@ impl Builder<'_> {
                 self.graph.output.channels(),
             ));
         }
-        let images = if what == StageLaunch::Fill { 1 } else { shape.batch };
+        let images = if what == StageLaunch::Fill {
+            1
+        } else {
+            shape.batch
+        };
         Ok(Launch {
             kernel: kernel.clone(),
             config: config((blocks, images), threads, bytes as u32)?,

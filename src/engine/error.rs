@@ -14,7 +14,9 @@ pub enum EngineError {
         found: String,
     },
     /// A CUDA device was asked for.
-    #[error("device: expected the CPU, since this program was built without CUDA, found a CUDA device")]
+    #[error(
+        "device: expected the CPU, since this program was built without CUDA, found a CUDA device"
+    )]
     BuiltWithoutCuda,
     /// An image side is out of range.
     #[error("image size: {0}")]
