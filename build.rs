@@ -6,7 +6,7 @@
 //!
 //! It runs again when something in `kernels/`, the compiler, or a variable that names the compiler
 //! changes. `PATH` is none of these: it differs between shells and editors, and whether a compiler
-//! is found there does not change what the kernels are.
+//! is found there does not change what the kernels are. Without the feature `cuda` it does nothing.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,11 @@ fn main() {
 }
 
 fn build() -> Result<(), Failure> {
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        // Nothing includes the kernels; naming a file keeps cargo from watching the whole package.
+        println!("cargo::rerun-if-changed=build.rs");
+        return Ok(());
+    }
     for variable in ["NVCC", "CUDA_HOME", "FASTPIX_REFRESH_PTX"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use fastpix::checkpoint::{Checkpoint, LoadOptions, Precision};
+use fastpix::checkpoint::{Checkpoint, LoadOptions};
+use fastpix::network::Dtype;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,7 +14,7 @@ fn main() -> anyhow::Result<()> {
         bail!("usage: pack_model IN OUT.safetensors");
     };
     let checkpoint = Checkpoint::open(Path::new(input), &LoadOptions::default())?;
-    checkpoint.save_as(Path::new(output), Precision::F16)?;
+    checkpoint.save_as(Path::new(output), Dtype::F16)?;
     let size = |path: &String| {
         std::fs::metadata(path)
             .map(|file| file.len())

@@ -1,7 +1,8 @@
 //! Writes the seed corpus: `cargo run --example make_seeds`, in this folder. A small model in
 //! every format.
 
-#[path = "../tests/checkpoint_files/mod.rs"]
+#[allow(dead_code, reason = "tests use more of these")]
+#[path = "../tests/support/src/checkpoint_files/mod.rs"]
 mod checkpoint_files;
 
 use std::path::Path;

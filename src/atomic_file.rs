@@ -90,7 +90,7 @@ impl AtomicFile {
             .map_err(io::IntoInnerError::into_error)?;
         if let Target::Temporary(temporary) = target {
             temporary.as_file().sync_all()?;
-            temporary.persist(self.path).map_err(|fault| fault.error)?;
+            temporary.persist(self.path).map_err(|error| error.error)?;
         }
         Ok(())
     }
@@ -133,13 +133,13 @@ pub(crate) fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Drops the temporary name from an error: users know only the file's own.
-fn without_temporary_name(fault: io::Error) -> io::Error {
-    let cause = fault
+fn without_temporary_name(error: io::Error) -> io::Error {
+    let cause = error
         .get_ref()
         .and_then(|outer| outer.source())
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .and_then(io::Error::raw_os_error);
-    cause.map_or(fault, io::Error::from_raw_os_error)
+    cause.map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

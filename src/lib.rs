@@ -1,45 +1,48 @@
-//! Fast, exact sampling from PixelCNN++ models (Salimans et al. 2017, arXiv 1701.05517) with cached
-//! activations (after Ramachandran et al. 2017, arXiv 1704.06001).
+//! Fast, exact sampling from convolutional autoregressive models such as PixelCNN++ (Salimans et al.
+//! 2017, arXiv 1701.05517) by cached activations (after Ramachandran et al. 2017, arXiv 1704.06001).
 //!
-//! A PixelCNN++ draws an image pixel by pixel, each from a distribution that depends on all pixels
+//! Such a model draws an image pixel by pixel, each from a distribution that depends on all pixels
 //! before it. Naive sampling evaluates the whole network once per pixel; this library keeps what
 //! later pixels need and evaluates it once in total, with the same result.
 //!
 //! ```
-//! use fastpix::{Control, Engine, EngineOptions, Item, Path, Request, models};
-//!
+//! # #[cfg(feature = "models")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // An embedded model; `checkpoint::Checkpoint::open` loads files of many formats.
-//! let model = models::embedded("avatars").ok_or("no such model")?;
-//! let weights = model.checkpoint()?.into_weights()?;
-//! let engine = Engine::new(&weights, &EngineOptions::default())?;
+//! use fastpix::{Engine, EngineOptions};
 //!
-//! let request = Request {
-//!     size: (16, 16),
-//!     items: vec![Item { index: 0, ..Item::default() }],
-//!     seed: 1,
-//!     temperature: 1.0,
-//!     continuous: false,
-//!     path: Path::Cached,
-//! };
-//! let images = engine.generate(&request, &Control::default())?;
-//! assert_eq!(images.shape, [1, 16, 16, 3]);
-//! let levels: Vec<u8> = images.to_levels();
-//! assert_eq!(levels.len(), 16 * 16 * 3);
+//! let network = fastpix::embedded("avatars")?; // or fastpix::open("params_cifar.ckpt")?
+//! let engine = Engine::new(&network, &EngineOptions::new())?;
+//! let samples = engine.sample(&engine.request(1).seed(1))?;
+//! assert_eq!(samples.shape, [1, 16, 16, 3]);
+//!
+//! let images = samples.to_u8();
+//! let completed = engine.complete(&images, 8)?;
+//! let bits_per_dimension = engine.score(&images, &[])?;
+//! # assert_eq!((completed.shape, bits_per_dimension.len()), (samples.shape, 1));
 //! # Ok(())
 //! # }
+//! # #[cfg(not(feature = "models"))]
+//! # fn main() {}
 //! ```
 //!
-//! An image depends on the model, the seed and its index, never on the batch it is made in or on
-//! the number of threads. In f32, all instruction sets of the CPU give the same bits.
+//! An image depends on the model, the precision, the seed and its index, never on the batch it is
+//! made in or on the number of threads. In f32, all instruction sets of the CPU give the same bits.
 //!
-//! - [`Engine`]: a model on a device; generates, completes and scores.
-//! - [`checkpoint`]: model files; [`models`]: the embedded ones.
-//! - [`images`]: PNGs and NumPy arrays.
-//! - [`model`]: hyperparameters, layers and the plan that executors walk.
-//! - [`distribution`]: the discretized logistic mixture and the random numbers.
-//! - [`cpu`]: products, epilogues and threads of the CPU backend.
-//! - [`atomic_file`]: files that appear whole or not at all.
+//! - [`open`], [`open_bytes`], [`embedded`](fn@embedded): a model; [`checkpoint`] has the details.
+//! - [`Engine`]: a model on a device; samples, completes and scores. [`Hooks`] follow, steer and
+//!   stop it.
+//! - [`images`]: PNGs and NumPy arrays; [`atomic_file`]: files that appear whole or not at all.
+//! - [`network`]: networks as data, and what is derived from them; [`families`] build them.
+//! - [`backend`]: what a device must do; [`cpu`] and `cuda` do it.
+//! - [`distribution`]: what pixels are drawn from, and the random numbers.
+//!
+//! A program in debug mode runs its dependencies without optimisation, which makes this one about
+//! 50 times slower. Two lines in its `Cargo.toml` prevent that:
+//!
+//! ```toml
+//! [profile.dev.package.fastpix]
+//! opt-level = 3
+//! ```
 #![warn(missing_docs)]
 
 pub mod atomic_file;
@@ -52,9 +55,14 @@ pub mod distribution;
 mod engine;
 pub mod families;
 pub mod images;
+#[cfg(feature = "models")]
 pub mod models;
 pub mod network;
 mod npy_header;
+
+use std::path::Path;
+
+use checkpoint::{Checkpoint, CheckpointError, LoadOptions};
 
 pub use backend::{
     Codes, EvaluationMode, EvaluationRequest, Hooks, ImageRequest, Nhwc, PixelPosition,
@@ -62,3 +70,33 @@ pub use backend::{
 };
 pub use engine::{Device, Engine, EngineError, EngineOptions, Samples, bits_per_dim};
 pub use network::{Dtype, Network};
+
+/// Opens a model file of any known format.
+///
+/// # Errors
+/// When the file cannot be read or holds no complete model: see [`Checkpoint::open`].
+pub fn open(path: impl AsRef<Path>) -> Result<Network, CheckpointError> {
+    Checkpoint::open(path.as_ref(), &LoadOptions::default())?.into_network()
+}
+
+/// Opens a model from the bytes of a single file; `name` stands for the path in errors.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bytes(name: &str, bytes: &[u8]) -> Result<Network, CheckpointError> {
+    Checkpoint::from_bytes(name, bytes, &LoadOptions::default())?.into_network()
+}
+
+/// Opens an embedded model by name.
+///
+/// # Errors
+/// When there is no model of this name; the error lists them.
+#[cfg(feature = "models")]
+pub fn embedded(name: &str) -> Result<Network, CheckpointError> {
+    let model = models::embedded(name).ok_or_else(|| CheckpointError::Unrecognised {
+        path: name.into(),
+        expected: format!("an embedded model ({})", models::EMBEDDED.map(|m| m.name).join(", ")),
+        found: "another name".into(),
+    })?;
+    model.checkpoint()?.into_network()
+}

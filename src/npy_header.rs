@@ -13,7 +13,7 @@ const DEEPEST_NESTING: usize = 8;
 
 /// Why bytes are not the header of a plain array.
 #[derive(Debug)]
-pub(crate) struct HeaderFault {
+pub(crate) struct HeaderError {
     /// What should be there.
     pub(crate) expected: String,
     /// What is there.
@@ -24,8 +24,8 @@ pub(crate) struct HeaderFault {
 /// if fewer) are given; also gives its length.
 ///
 /// The parser trusts the numbers it is given, so lengths, nesting and digits are bounded first.
-pub(crate) fn parse(beginning: &[u8]) -> Result<(NpyHeader, usize), HeaderFault> {
-    let fail = |expected: &str, found: String| HeaderFault {
+pub(crate) fn parse(beginning: &[u8]) -> Result<(NpyHeader, usize), HeaderError> {
+    let fail = |expected: &str, found: String| HeaderError {
         expected: expected.to_owned(),
         found,
     };
@@ -63,12 +63,12 @@ pub(crate) fn parse(beginning: &[u8]) -> Result<(NpyHeader, usize), HeaderFault>
             String::from_utf8_lossy(text).trim_end().to_owned(),
         ));
     }
-    let header = NpyHeader::from_reader(&beginning[..end]).map_err(|fault| {
-        // The parser's message draws the fault over several lines.
-        let fault = fault.to_string();
+    let header = NpyHeader::from_reader(&beginning[..end]).map_err(|error| {
+        // The parser's message draws the error over several lines.
+        let error = error.to_string();
         fail(
             "a valid NumPy header",
-            fault.lines().next().unwrap_or_default().to_owned(),
+            error.lines().next().unwrap_or_default().to_owned(),
         )
     })?;
     Ok((header, end))

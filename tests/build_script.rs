@@ -1,5 +1,7 @@
 //! What `build.rs` does with and without a CUDA compiler: the script itself, run in a folder with a
 //! copy of the kernels. Where a compiler is needed it is a shell script that pretends to be one.
+//!
+//! A binary of its own: no other test may start a process while one of these writes a program.
 #![cfg(unix)]
 
 use std::fs;
@@ -100,9 +102,15 @@ impl Place {
         fs::write(self.path("kernels/row.cu"), text).unwrap();
     }
 
-    /// Runs the script with these variables and no others; nothing is found in `PATH` unless it
-    /// is among them.
+    /// Runs the script for the feature `cuda` with these variables and no others; nothing is found
+    /// in `PATH` unless it is among them.
     fn run(&self, variables: &[(&str, &Path)]) -> Output {
+        let one = Path::new("1");
+        self.run_without_cuda(&[&[("CARGO_FEATURE_CUDA", one)], variables].concat())
+    }
+
+    /// The same without that feature.
+    fn run_without_cuda(&self, variables: &[(&str, &Path)]) -> Output {
         let script = script();
         let _alone = alone();
         Command::new(script)
@@ -156,6 +164,18 @@ fn without_a_compiler_the_prebuilt_kernels_are_used() {
         assert!(table.contains(&file), "{file}: {table}");
     }
     assert_eq!(table.matches("Module {").count(), place.prebuilt().len());
+}
+
+#[test]
+fn without_the_feature_nothing_is_compiled_or_copied() {
+    let place = Place::new();
+    place.change_a_source();
+    let nvcc = place.path("here/nvcc");
+    write_program(&nvcc, FAKE_NVCC);
+    let lines = succeeded(&place.run_without_cuda(&[("NVCC", &nvcc)]));
+    assert_eq!(lines, ["cargo::rerun-if-changed=build.rs"]);
+    assert_eq!(fs::read_dir(place.path("out")).unwrap().count(), 0);
+    assert!(!place.path("here/nvcc.log").exists());
 }
 
 #[test]
@@ -274,8 +294,8 @@ fn kernels_are_compiled_again_only_when_something_of_theirs_changed() {
     let nvcc = place.path("nvcc");
     write_program(&nvcc, FAKE_NVCC);
     fs::copy(root().join("build.rs"), place.path("build.rs")).unwrap();
-    let package =
-        "[package]\nname = \"kernels\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let package = "[package]\nname = \"kernels\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                   [features]\ndefault = [\"cuda\"]\ncuda = []\n[workspace]\n";
     fs::write(place.path("Cargo.toml"), package).unwrap();
     fs::create_dir(place.path("src")).unwrap();
     fs::write(place.path("src/lib.rs"), "").unwrap();

@@ -43,15 +43,15 @@ impl<'a> Archive<'a> {
         let malformed = |place: String, expected: &str, found: String| {
             CheckpointError::malformed(path, place, expected, found)
         };
-        let fault = |fault: ZipError| {
+        let broken = |error: ZipError| {
             malformed(
                 "zip directory".into(),
                 "a valid zip archive",
-                shown(&fault.to_string()),
+                shown(&error.to_string()),
             )
         };
         let length = bytes.as_ref().len() as u64;
-        let mut zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(fault)?;
+        let mut zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(broken)?;
         if zip.has_duplicate_names() {
             return Err(malformed(
                 "zip directory".into(),
@@ -59,7 +59,7 @@ impl<'a> Archive<'a> {
                 "a name that occurs twice".into(),
             ));
         }
-        if zip.has_overlapping_entries().map_err(fault)? {
+        if zip.has_overlapping_entries().map_err(broken)? {
             return Err(malformed(
                 "zip directory".into(),
                 "members that do not overlap",
@@ -69,8 +69,8 @@ impl<'a> Archive<'a> {
         let mut members = Vec::with_capacity(zip.len());
         let mut unpacked = 0u64;
         for index in 0..zip.len() {
-            let member = zip.by_index_raw(index).map_err(fault)?;
-            let name = member.name().map_err(fault)?.into_owned();
+            let member = zip.by_index_raw(index).map_err(broken)?;
+            let name = member.name().map_err(broken)?.into_owned();
             let place = || format!("zip member {}", shown(&name));
             if member.encrypted() {
                 return Err(malformed(
@@ -133,12 +133,12 @@ impl<'a> Archive<'a> {
         let member = self
             .zip
             .by_index(index)
-            .map_err(|fault| fail(fault.to_string()))?;
+            .map_err(|error| fail(error.to_string()))?;
         let mut bytes = Vec::new();
         member
             .take(limit)
             .read_to_end(&mut bytes)
-            .map_err(|fault| fail(fault.to_string()))?;
+            .map_err(|error| fail(error.to_string()))?;
         Ok(bytes)
     }
 
@@ -154,7 +154,7 @@ impl<'a> Archive<'a> {
         let mut member = self
             .zip
             .by_index(index)
-            .map_err(|fault| fail(fault.to_string()))?;
+            .map_err(|error| fail(error.to_string()))?;
         let range = member.data_start().map(|start| {
             let start = start as usize;
             start..start.saturating_add(member.compressed_size() as usize)
@@ -164,7 +164,7 @@ impl<'a> Archive<'a> {
         loop {
             let read = member
                 .read(&mut buffer)
-                .map_err(|fault| fail(fault.to_string()))?;
+                .map_err(|error| fail(error.to_string()))?;
             if read == 0 {
                 break;
             }

@@ -21,10 +21,10 @@ pub(crate) enum FileBytes<'a> {
 impl FileBytes<'_> {
     /// Maps a file.
     pub(crate) fn open(path: &Path) -> Result<FileBytes<'static>, CheckpointError> {
-        let file = File::open(path).map_err(|fault| CheckpointError::io(path, "open", fault))?;
+        let file = File::open(path).map_err(|error| CheckpointError::io(path, "open", error))?;
         let metadata = file
             .metadata()
-            .map_err(|fault| CheckpointError::io(path, "open", fault))?;
+            .map_err(|error| CheckpointError::io(path, "open", error))?;
         if !metadata.is_file() {
             return Err(CheckpointError::Unrecognised {
                 path: path.to_owned(),
@@ -44,7 +44,7 @@ impl FileBytes<'_> {
         // program cutting the file short while it is read, which ends this process with a bus
         // error; writers that replace files by renaming, as this library does, never do that.
         let map =
-            unsafe { Mmap::map(&file) }.map_err(|fault| CheckpointError::io(path, "map", fault))?;
+            unsafe { Mmap::map(&file) }.map_err(|error| CheckpointError::io(path, "map", error))?;
         Ok(FileBytes::Mapped(Some(Arc::new(map))))
     }
 

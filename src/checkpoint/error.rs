@@ -14,14 +14,14 @@ const SHOWN: usize = 120;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("{}: cannot {action}: {fault}", shown_path(path))]
+    #[error("{}: cannot {action}: {source}", shown_path(path))]
     Io {
         /// The file.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
         /// Why it failed.
-        fault: std::io::Error,
+        source: std::io::Error,
     },
     /// The file is of no known format.
     #[error("{}: expected {expected}, found {found}", shown_path(path))]
@@ -76,37 +76,37 @@ pub enum CheckpointError {
         found: String,
     },
     /// A tensor is missing, misshapen, superfluous or not finite.
-    #[error("{}: {fault}", shown_path(path))]
+    #[error("{}: {source}", shown_path(path))]
     Weights {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: WeightsError,
+        source: WeightsError,
     },
     /// The tensors are those of no PixelCNN++.
-    #[error("{}: {fault}", shown_path(path))]
+    #[error("{}: {source}", shown_path(path))]
     Hyperparameters {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: HyperparametersError,
+        source: HyperparametersError,
     },
     /// The hyperparameters stored in the file cannot be understood.
-    #[error("{}: metadata `fastpix`: {fault}", shown_path(path))]
+    #[error("{}: metadata `fastpix`: {reason}", shown_path(path))]
     Metadata {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: String,
+        reason: String,
     },
 }
 
 impl CheckpointError {
-    pub(crate) fn io(path: &Path, action: &'static str, fault: std::io::Error) -> Self {
+    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
             action,
-            fault,
+            source,
         }
     }
 

@@ -82,9 +82,9 @@ impl Mapping {
         given: Option<&Hyperparameters>,
         metadata: Option<&str>,
     ) -> Result<Hyperparameters, CheckpointError> {
-        let fail = |fault| CheckpointError::Hyperparameters {
+        let fail = |source| CheckpointError::Hyperparameters {
             path: path.to_owned(),
-            fault,
+            source,
         };
         if let Some(given) = given {
             given.validate().map_err(fail)?;
@@ -96,8 +96,8 @@ impl Mapping {
         if let Some(inferred) = &self.inferred {
             return inferred.clone().map_err(fail);
         }
-        Hyperparameters::infer(&self.shapes()).map_err(|fault| {
-            fail(match fault {
+        Hyperparameters::infer(&self.shapes()).map_err(|error| {
+            fail(match error {
                 HyperparametersError::Missing { name } => HyperparametersError::Missing {
                     name: self.name_in_file(&name),
                 },
@@ -121,18 +121,18 @@ impl Mapping {
         path: &Path,
         hyper: &Hyperparameters,
     ) -> Result<(), CheckpointError> {
-        let fail = |fault| CheckpointError::Weights {
+        let fail = |source| CheckpointError::Weights {
             path: path.to_owned(),
-            fault,
+            source,
         };
-        pixelcnnpp::check(hyper, &self.shapes()).map_err(|mut fault| {
+        pixelcnnpp::check(hyper, &self.shapes()).map_err(|mut error| {
             if let WeightsError::Missing { name, .. }
             | WeightsError::Shape { name, .. }
-            | WeightsError::Extra { name, .. } = &mut fault
+            | WeightsError::Extra { name, .. } = &mut error
             {
                 *name = self.name_in_file(name);
             }
-            fail(fault)
+            fail(error)
         })?;
         match self.unknown.first() {
             None => Ok(()),
@@ -175,9 +175,9 @@ impl Mapping {
 
 /// Understands metadata written by this program.
 pub(crate) fn parse_metadata(path: &Path, json: &str) -> Result<Hyperparameters, CheckpointError> {
-    serde_json::from_str(json).map_err(|fault| CheckpointError::Metadata {
+    serde_json::from_str(json).map_err(|error| CheckpointError::Metadata {
         path: path.to_owned(),
-        fault: shown(&fault.to_string()),
+        reason: shown(&error.to_string()),
     })
 }
 

@@ -27,12 +27,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::families::pixelcnnpp::{self, Hyperparameters};
-use crate::network::Network;
+use crate::network::{Dtype, Network};
 
 pub use error::CheckpointError;
 pub use inspect::{Inspection, TensorInfo};
 use mapping::Mapping;
-pub use save::Precision;
 use source::Source;
 
 /// A tensor read from a model file, converted to f32.
@@ -191,10 +190,10 @@ impl Checkpoint {
     /// # Errors
     /// Names the first tensor with a NaN or infinite value.
     pub fn into_network(self) -> Result<Network, CheckpointError> {
-        pixelcnnpp::network(&self.hyperparameters, self.tensors).map_err(|fault| {
+        pixelcnnpp::network(&self.hyperparameters, self.tensors).map_err(|source| {
             CheckpointError::Weights {
                 path: self.path,
-                fault,
+                source,
             }
         })
     }
@@ -225,15 +224,15 @@ impl Checkpoint {
     /// # Errors
     /// When the path ends in neither extension, or cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        self.save_as(path, Precision::F32)
+        self.save_as(path, Dtype::F32)
     }
 
-    /// As [`Checkpoint::save`], with the matrices in another precision. Vectors (`g` and `b`),
+    /// As [`Checkpoint::save`], with the matrices stored as `dtype`, rounded to nearest. Vectors (`g` and `b`),
     /// which take almost no room, stay f32.
     ///
     /// # Errors
     /// As [`Checkpoint::save`].
-    pub fn save_as(&self, path: &Path, precision: Precision) -> Result<(), CheckpointError> {
-        save::save(path, &self.tensors, &self.hyperparameters, precision)
+    pub fn save_as(&self, path: &Path, dtype: Dtype) -> Result<(), CheckpointError> {
+        save::save(path, &self.tensors, &self.hyperparameters, dtype)
     }
 }

@@ -45,10 +45,10 @@ pub(crate) fn meaning(name: &str) -> Meaning {
 
 /// Recognises what optimisers and training loops store.
 fn training_state(name: &str) -> Option<&'static str> {
-    let parts = || name.split('/');
-    let last = parts().next_back().unwrap_or(name);
-    if parts().skip(1).any(|part| {
-        let slot = without_count(part);
+    let scopes = || name.split('/');
+    let last = scopes().next_back().unwrap_or(name);
+    if scopes().skip(1).any(|scope| {
+        let slot = without_count(scope);
         matches!(
             slot,
             "Adam" | "Adamax" | "Momentum" | "RMSProp" | "adam_mg" | "adam_v"

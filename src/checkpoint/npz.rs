@@ -60,7 +60,7 @@ impl<'a> NpzFile<'a> {
             };
             let beginning = archive.beginning(index, npy_header::LONGEST)?;
             let (header, data_start) = npy_header::parse(&beginning)
-                .map_err(|fault| malformed(&path, name, &fault.expected, fault.found))?;
+                .map_err(|error| malformed(&path, name, &error.expected, error.found))?;
             let shape = header
                 .shape()
                 .iter()
@@ -101,9 +101,13 @@ impl<'a> NpzFile<'a> {
             }
             let strides = match header.order() {
                 Order::C => None,
-                Order::Fortran => {
-                    Some(header.strides().iter().map(|&step| step as usize).collect())
-                }
+                Order::Fortran => Some(
+                    header
+                        .strides()
+                        .iter()
+                        .map(|&stride| stride as usize)
+                        .collect(),
+                ),
             };
             entries.push(entry);
             arrays.push(Array {
@@ -224,6 +228,6 @@ fn is_big_endian(plain: &TypeStr) -> bool {
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, CheckpointError> {
     String::from_utf8(bytes).map_err(|_| CheckpointError::Metadata {
         path: path.to_owned(),
-        fault: "expected UTF-8 text, found other bytes".into(),
+        reason: "expected UTF-8 text, found other bytes".into(),
     })
 }

@@ -73,14 +73,14 @@ impl<'a> SafetensorsFile<'a> {
                 "a second one",
             ));
         }
-        let parsed = SafeTensors::deserialize(content).map_err(|fault| {
+        let parsed = SafeTensors::deserialize(content).map_err(|error| {
             header(
                 "tensors that fill the file without gaps".into(),
-                shown(&fault.to_string()),
+                shown(&error.to_string()),
             )
         })?;
         let (_, header_metadata) = SafeTensors::read_metadata(content)
-            .map_err(|fault| header("a valid header".into(), shown(&fault.to_string())))?;
+            .map_err(|error| header("a valid header".into(), shown(&error.to_string())))?;
         let metadata = header_metadata
             .metadata()
             .as_ref()
@@ -201,7 +201,7 @@ pub(crate) struct ShardedSafetensors {
     shards: Vec<SafetensorsFile<'static>>,
     entries: Vec<Entry>,
     /// Shard and index in the shard, for each of `entries`.
-    places: Vec<(usize, usize)>,
+    locations: Vec<(usize, usize)>,
 }
 
 impl ShardedSafetensors {
@@ -210,17 +210,17 @@ impl ShardedSafetensors {
         let malformed = |place: String, expected: &str, found: String| {
             CheckpointError::malformed(path, place, expected, found)
         };
-        let index: Index = serde_json::from_slice(index).map_err(|fault| {
+        let index: Index = serde_json::from_slice(index).map_err(|error| {
             malformed(
                 "index".into(),
                 "a `weight_map` from tensor to file",
-                shown(&fault.to_string()),
+                shown(&error.to_string()),
             )
         })?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         let mut entries: Vec<Entry> = Vec::new();
-        let mut places = Vec::new();
+        let mut locations = Vec::new();
         for name in names {
             let plain = !name.is_empty()
                 && !name.starts_with('.')
@@ -234,7 +234,7 @@ impl ShardedSafetensors {
             }
             let shard_path = path.with_file_name(name);
             let shard = SafetensorsFile::open(&shard_path, FileBytes::open(&shard_path)?)?;
-            for (place, entry) in shard.entries.iter().enumerate() {
+            for (inner, entry) in shard.entries.iter().enumerate() {
                 let listed = index.weight_map.get(&entry.name);
                 if listed != Some(name) {
                     return Err(malformed(
@@ -247,7 +247,7 @@ impl ShardedSafetensors {
                     ));
                 }
                 entries.push(entry.clone());
-                places.push((shards.len(), place));
+                locations.push((shards.len(), inner));
             }
             shards.push(shard);
         }
@@ -266,7 +266,7 @@ impl ShardedSafetensors {
         Ok(Self {
             shards,
             entries,
-            places,
+            locations,
         })
     }
 }
@@ -281,7 +281,7 @@ impl Source for ShardedSafetensors {
     }
 
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
-        let (shard, place) = self.places[index];
-        self.shards[shard].read(place)
+        let (shard, inner) = self.locations[index];
+        self.shards[shard].read(inner)
     }
 }

@@ -13,11 +13,9 @@ pub enum EngineError {
         /// The text given.
         found: String,
     },
-    /// A CUDA device was asked for.
-    #[error(
-        "device: expected the CPU, since this program was built without CUDA, found a CUDA device"
-    )]
-    BuiltWithoutCuda,
+    /// A CUDA device was asked for, but the library was built without its feature `cuda`.
+    #[error("cuda: fastpix was built without CUDA (its cargo feature `cuda`)")]
+    WithoutCuda,
     /// An image side is out of range.
     #[error("image size: {0}")]
     Size(#[from] SizeError),

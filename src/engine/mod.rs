@@ -45,7 +45,7 @@ impl Engine {
                 .map_err(crate::backend::BackendError::from)?,
             ),
             #[cfg(not(feature = "cuda"))]
-            Some(_) => return Err(EngineError::BuiltWithoutCuda),
+            Some(_) => return Err(EngineError::WithoutCuda),
             None => Box::new(CpuBackend::new(
                 network,
                 &CpuOptions {
@@ -80,6 +80,18 @@ impl Engine {
     /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
     pub fn device(&self) -> String {
         self.backend.describe()
+    }
+
+    /// A request for this many images of the size that the model was trained at (32x32 if that is
+    /// not known), of all classes in turn if the model has any; to be refined, for example
+    /// `engine.request(16).seed(1)`.
+    pub fn request(&self, count: usize) -> SampleRequest {
+        let size = self.info.image_size.unwrap_or((32, 32));
+        let request = SampleRequest::new(size, count);
+        match self.graph.condition.classes() {
+            Some(classes) => request.classes(0..classes),
+            None => request,
+        }
     }
 
     /// Bytes of weights as the device reads them.

@@ -12,7 +12,7 @@ use crate::{U8Images, atomic_file};
 
 pub use contact_sheet::ContactSheet;
 pub use npy::{NpyElement, NpyWriter, read_labels};
-pub use png::{Provenance, write_png};
+pub use png::{Provenance, WeightsChoice, write_png};
 
 /// Largest side of an image read from a file, the largest that models take.
 const LARGEST_SIDE: usize = 1 << 16;
@@ -21,15 +21,14 @@ const LARGEST_SIDE: usize = 1 << 16;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The operating system refused.
-    #[error("{}: cannot {action}: {fault}", path.display())]
+    #[error("{}: cannot {action}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
         /// Why it failed.
-        #[source]
-        fault: io::Error,
+        source: io::Error,
     },
     /// The file is not what it should be.
     #[error("{}: expected {expected}, found {found}", path.display())]
@@ -44,11 +43,11 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    fn io(path: &Path, action: &'static str, fault: io::Error) -> Self {
+    fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
             action,
-            fault,
+            source,
         }
     }
 
@@ -72,9 +71,9 @@ pub fn read(path: &Path) -> Result<U8Images, ImageError> {
     (&mut file)
         .take(8)
         .read_to_end(&mut beginning)
-        .map_err(|fault| ImageError::io(path, "read", fault))?;
+        .map_err(|error| ImageError::io(path, "read", error))?;
     file.rewind()
-        .map_err(|fault| ImageError::io(path, "read", fault))?;
+        .map_err(|error| ImageError::io(path, "read", error))?;
     if beginning.starts_with(b"\x89PNG\r\n\x1a\n") {
         png::read(path, file, length)
     } else if beginning.starts_with(npy::MAGIC) {
@@ -101,10 +100,10 @@ pub fn check_folder(folder: &Path) -> io::Result<()> {
 
 /// Opens a regular file; also gives its length.
 fn open(path: &Path) -> Result<(File, u64), ImageError> {
-    let file = File::open(path).map_err(|fault| ImageError::io(path, "open", fault))?;
+    let file = File::open(path).map_err(|error| ImageError::io(path, "open", error))?;
     let metadata = file
         .metadata()
-        .map_err(|fault| ImageError::io(path, "open", fault))?;
+        .map_err(|error| ImageError::io(path, "open", error))?;
     if !metadata.is_file() {
         return Err(ImageError::unexpected(
             path,

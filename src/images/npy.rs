@@ -61,7 +61,7 @@ impl<T: NpyElement> NpyWriter<T> {
     /// # Errors
     /// When the file cannot be written.
     pub fn create(path: &Path, shape: [usize; 4]) -> Result<Self, ImageError> {
-        let fail = |fault| ImageError::io(path, "write", fault);
+        let fail = |error| ImageError::io(path, "write", error);
         let header = header::<T>(shape).map_err(fail)?;
         let mut file = AtomicFile::create(path).map_err(fail)?;
         file.write_all(&header).map_err(fail)?;
@@ -82,7 +82,7 @@ impl<T: NpyElement> NpyWriter<T> {
     pub fn append(&mut self, elements: &[T]) -> Result<(), ImageError> {
         self.elements += elements.len();
         T::write(elements, &mut self.file)
-            .map_err(|fault| ImageError::io(&self.path, "write", fault))
+            .map_err(|error| ImageError::io(&self.path, "write", error))
     }
 
     /// Completes the file with the number of images that was written.
@@ -90,7 +90,7 @@ impl<T: NpyElement> NpyWriter<T> {
     /// # Errors
     /// When the file cannot be written, or the elements make up no whole number of images.
     pub fn finish(mut self) -> Result<(), ImageError> {
-        let fail = |fault| ImageError::io(&self.path, "write", fault);
+        let fail = |error| ImageError::io(&self.path, "write", error);
         let [planned, height, width, channels] = self.shape;
         let image = height * width * channels;
         let count = self.elements.checked_div(image).unwrap_or(0);
@@ -112,7 +112,7 @@ impl<T: NpyElement> NpyWriter<T> {
         }
         self.file
             .finish()
-            .map_err(|fault| ImageError::io(&self.path, "write", fault))
+            .map_err(|error| ImageError::io(&self.path, "write", error))
     }
 }
 
@@ -226,13 +226,13 @@ fn element(header: &NpyHeader) -> Option<(TypeChar, usize)> {
 
 /// Reads the header; also gives its length. The file is left where the elements begin.
 fn read_header(path: &Path, file: &mut File) -> Result<(NpyHeader, usize), ImageError> {
-    let read = |fault| ImageError::io(path, "read", fault);
+    let read = |error| ImageError::io(path, "read", error);
     let mut beginning = Vec::new();
     file.take(npy_header::LONGEST)
         .read_to_end(&mut beginning)
         .map_err(read)?;
     let (header, length) = npy_header::parse(&beginning)
-        .map_err(|fault| ImageError::unexpected(path, fault.expected, fault.found))?;
+        .map_err(|error| ImageError::unexpected(path, error.expected, error.found))?;
     file.seek(SeekFrom::Start(length as u64)).map_err(read)?;
     Ok((header, length))
 }
@@ -259,7 +259,7 @@ fn read_data(
     }
     let mut data = Vec::new();
     file.read_to_end(&mut data)
-        .map_err(|fault| ImageError::io(path, "read", fault))?;
+        .map_err(|error| ImageError::io(path, "read", error))?;
     if data.len() as u64 != found {
         return Err(ImageError::unexpected(
             path,

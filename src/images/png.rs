@@ -19,17 +19,34 @@ const KEYWORD: &str = "fastpix";
 /// Most bytes that one byte of deflate data can stand for.
 const LARGEST_RATIO: u64 = 1032;
 
-/// How an image was made, as JSON in a text chunk of its PNG: enough to make it again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which weights of a model file an image was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightsChoice {
+    /// The weights as they are in the file, which may hold no others.
+    Raw,
+    /// Their moving averages, which the file holds too.
+    Averages,
+}
+
+/// How an image was made, as JSON in a text chunk of its PNG: enough to make it again where the
+/// same model file is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Provenance {
     /// The model's file or name.
     pub model: String,
+    /// Which of the file's weights.
+    pub weights: WeightsChoice,
+    /// The device in words, as [`Engine::device`](crate::Engine::device) gives it.
+    pub device: String,
+    /// What weights and activations were stored as: `f32`, `f16` or `bf16`.
+    pub dtype: String,
     /// Key of the random numbers.
     pub seed: u64,
     /// Index of the (first) image.
     pub index: u64,
     /// Its class, for class-conditional models.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<usize>,
     /// Temperature of the sampling.
     pub temperature: f32,
@@ -52,7 +69,7 @@ pub fn write_png(
     tiles: &ContactSheet<'_>,
     made: &Provenance,
 ) -> Result<(), ImageError> {
-    let fail = |fault| ImageError::io(path, "write", fault);
+    let fail = |error| ImageError::io(path, "write", error);
     let [height, width] = tiles.size().map(u32::try_from);
     // PNG stores sides in 31 bits.
     let (Ok(height @ ..0x8000_0000), Ok(width @ ..0x8000_0000)) = (height, width) else {
@@ -91,8 +108,8 @@ pub fn write_png(
         stream.finish()?;
         writer.finish()
     };
-    write().map_err(|fault| match fault {
-        png::EncodingError::IoError(fault) => fail(fault),
+    write().map_err(|error| match error {
+        png::EncodingError::IoError(error) => fail(error),
         other => fail(std::io::Error::other(other)),
     })?;
     file.finish().map_err(fail)
@@ -118,11 +135,11 @@ fn ascii_json(json: &str) -> Cow<'_, str> {
 
 /// Reads the image of a PNG whose file is `length` bytes long.
 pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, ImageError> {
-    let fail = |fault| match fault {
-        png::DecodingError::IoError(fault) if fault.kind() == ErrorKind::UnexpectedEof => {
+    let fail = |error| match error {
+        png::DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             ImageError::unexpected(path, "a whole PNG", "its end too early")
         }
-        png::DecodingError::IoError(fault) => ImageError::io(path, "read", fault),
+        png::DecodingError::IoError(error) => ImageError::io(path, "read", error),
         other => ImageError::unexpected(path, "a valid PNG", other.to_string()),
     };
     // Nothing in a file can need more than this, whatever its header claims.
@@ -180,12 +197,18 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
     })
 }
 
+/// What reading an image needs of its [`Provenance`], whichever version wrote it.
+#[derive(Deserialize)]
+struct Scaled {
+    scale: usize,
+}
+
 /// The scale in the image's provenance, if it has one.
 fn stated_scale(info: &Info<'_>) -> Option<usize> {
     let chunk = info
         .uncompressed_latin1_text
         .iter()
         .find(|chunk| chunk.keyword == KEYWORD)?;
-    let made: Provenance = serde_json::from_str(&chunk.text).ok()?;
+    let made: Scaled = serde_json::from_str(&chunk.text).ok()?;
     Some(made.scale)
 }

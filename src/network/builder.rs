@@ -429,7 +429,11 @@ fn derive(
             );
         };
         let step = steps(&op.name, stride, source.stride, "an operand")?;
-        let phase = phase(&op, source, tap.offset)?;
+        let phase = match (phase(&op, source, tap.offset)?, op.destination) {
+            // Parameters are the pixel phase's, also where they are known earlier.
+            (Phase::Row, Destination::Parameters { .. }) if tap.offset == [0, 0] => Phase::Current,
+            (phase, _) => phase,
+        };
         if phase == Phase::Current {
             op.stage = op.stage.max(source.stage);
         }

@@ -5,10 +5,12 @@ const TINY: &str = concat!(
     "/tests/golden/parity/tiny/weights_ema.npz"
 );
 
-/// Small enough to end at once; what follows is added.
-fn quick<'a>(more: &[&'a str]) -> Vec<&'a str> {
+const SIZES: &str = "8x4,8x8";
+
+/// Small enough to end at once; these sizes and what follows are added.
+pub fn quick<'a>(more: &[&'a str], sizes: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["bench", "--model", TINY, "--repeats", "1"];
-    arguments.extend(["--batch-sizes", "2,1", "--sizes", "8x4,8x8"]);
+    arguments.extend(["--batch-sizes", "2,1", "--sizes", sizes]);
     arguments.extend(more);
     arguments
 }
@@ -22,7 +24,10 @@ fn number(json: &serde_json::Value, path: &str) -> f64 {
 fn json_tells_speeds_shares_and_the_machine() {
     let place = Place::new();
     for precision in ["f32", "bf16"] {
-        let arguments = quick(&["--json", "--precision", precision, "--threads", "2"]);
+        let arguments = quick(
+            &["--json", "--precision", precision, "--threads", "2"],
+            SIZES,
+        );
         let json = place.run(&arguments).json();
         assert_eq!(json["precision"], precision);
         assert_eq!(json["naive_extrapolated"], true);
@@ -75,6 +80,18 @@ fn json_tells_speeds_shares_and_the_machine() {
     }
 }
 
+#[test]
+fn the_peak_is_of_the_instruction_set_asked_for() {
+    let place = Place::new();
+    for isa in fastpix::cpu::isa::Isa::available() {
+        let arguments = quick(&["--json", "--threads", "1", "--cpu-features", isa.name()]);
+        let json = place.run(&arguments).json();
+        assert_eq!(json["machine"]["instruction_set"], isa.name());
+        let device = json["device"].as_str().expect("a device");
+        assert!(device.contains(isa.name()), "{device}");
+    }
+}
+
 fn close(a: f64, b: f64) {
     assert!((a - b).abs() <= 1e-9 * b.abs(), "{a} {b}");
 }
@@ -82,7 +99,7 @@ fn close(a: f64, b: f64) {
 #[test]
 fn text_says_what_is_extrapolated() {
     let place = Place::new();
-    let ended = place.run(&quick(&[]));
+    let ended = place.run(&quick(&[], SIZES));
     ended.succeeded();
     for part in [
         "nr_resnet",
@@ -103,7 +120,9 @@ fn text_says_what_is_extrapolated() {
 #[test]
 fn charts_are_drawn_as_svg_and_png() {
     let place = Place::new();
-    place.run(&quick(&["--plot", "chart.svg", "--json"])).json();
+    place
+        .run(&quick(&["--plot", "chart.svg", "--json"], SIZES))
+        .json();
     let svg = String::from_utf8(place.bytes("chart.svg")).expect("text");
     balanced(&svg);
     for part in [
@@ -116,7 +135,9 @@ fn charts_are_drawn_as_svg_and_png() {
     ] {
         assert!(svg.contains(part), "no {part:?} in the chart");
     }
-    place.run(&quick(&["--plot", "chart.PNG", "--json"])).json();
+    place
+        .run(&quick(&["--plot", "chart.PNG", "--json"], SIZES))
+        .json();
     let bytes = place.bytes("chart.PNG");
     let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
         .read_info()

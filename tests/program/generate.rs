@@ -116,10 +116,53 @@ fn an_image_does_not_depend_on_batch_threads_or_neighbours() {
         "1",
     ];
     place.run(&alone).succeeded();
+    let image = |name: &str| images::read(&place.path(name)).expect("a PNG");
     assert_eq!(
-        place.bytes("together/image-000003.png"),
-        place.bytes("alone/image-000003.png")
+        image("together/image-000003.png"),
+        image("alone/image-000003.png")
     );
+}
+
+/// What the text chunk of a PNG says of how it was made.
+fn provenance(place: &Place, name: &str) -> serde_json::Value {
+    let file = std::fs::File::open(place.path(name)).expect("a file");
+    let decoder = png::Decoder::new(std::io::BufReader::new(file));
+    let reader = decoder.read_info().expect("a PNG");
+    let chunks = &reader.info().uncompressed_latin1_text;
+    let chunk = chunks.iter().find(|chunk| chunk.keyword == "fastpix");
+    serde_json::from_str(&chunk.expect("a chunk of ours").text).expect("JSON")
+}
+
+#[test]
+fn a_png_says_how_it_was_made() {
+    let place = Place::new();
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/checkpoints/tiny/v1/params_cifar.ckpt"
+    );
+    let common = ["--count", "1", "--size", "4x4", "--first-image", "5"];
+    let common = [&common[..], &["--model", model, "--device", "cpu"]].concat();
+    for (more, weights, dtype) in [
+        (&["--precision", "f32"][..], "averages", "f32"),
+        (&["--precision", "bf16", "--raw-weights"], "raw", "bf16"),
+    ] {
+        let more = [more, &["--seed", "7", "--threads", "1", "--json"]].concat();
+        let json = place.run(&[&common[..], &more].concat()).json();
+        let made = provenance(&place, "samples/image-000005.png");
+        assert_eq!(made["model"], model);
+        assert_eq!(made["weights"], weights);
+        assert_eq!(made["dtype"], dtype);
+        assert_eq!(made["device"], json["device"]);
+        assert!(
+            json["device"]
+                .as_str()
+                .expect("a device")
+                .contains("cpu (1 thread")
+        );
+        assert_eq!((&made["seed"], &made["index"]), (&7.into(), &5.into()));
+        assert_eq!(made["temperature"], 1.0);
+        assert_eq!(made["continuous"], false);
+    }
 }
 
 #[test]

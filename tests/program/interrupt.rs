@@ -27,7 +27,12 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Runs the program, sends it a signal once `ready`, and waits for its end.
-fn interrupted(place: &Place, arguments: &[&str], name: &str, ready: impl Fn() -> bool) -> Ended {
+pub fn interrupted(
+    place: &Place,
+    arguments: &[&str],
+    name: &str,
+    ready: impl Fn() -> bool,
+) -> Ended {
     let child = place.command(arguments).spawn().expect("a process");
     wait_for(ready);
     signal(&child, name);

@@ -1,11 +1,26 @@
-//! The program from outside: what it prints, what it writes, and how it ends.
+//! The program from outside, as a process: what it prints, what it writes, and how it ends.
 
+/// `bench`.
 mod bench;
+/// `complete`.
 mod complete;
-mod faults;
+/// `bench` on an emulated device.
+mod cuda_bench;
+/// `complete`, `score` and `doctor` on emulated devices, and devices that cannot be used.
+mod cuda_commands;
+/// `generate` on an emulated device.
+mod cuda_generate;
+/// Bad options, full disks, readers that leave.
+mod errors;
+/// `generate`, and the program without a subcommand.
 mod generate;
+/// Interrupts.
 mod interrupt;
+/// `doctor`, help and version.
 mod machine;
+/// `inspect`, `convert`, and model files in general.
 mod models;
+/// Running the program.
 mod process;
+/// `score`.
 mod score;

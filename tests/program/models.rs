@@ -62,6 +62,11 @@ fn inspect_shows_what_a_model_is() {
         for part in ["1537900", "28x28", "conv2d_0/V"] {
             assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
         }
+        // A model that comes with the program comes with its card.
+        let embedded = model == "fashion";
+        assert_eq!(ended.out.contains("Notice of Fashion-MNIST"), embedded);
+        let card = json["card"].as_str();
+        assert_eq!(card.is_some_and(|card| card.contains("licence")), embedded);
     }
 }
 

@@ -8,7 +8,12 @@ use fastpix::images;
 /// A folder in which the program runs; it vanishes with this value.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// Whether the program finds the emulator there as its CUDA driver.
+    emulator: bool,
 }
+
+/// Settings of the emulator, by name.
+pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// How a run ended.
 #[derive(Debug)]
@@ -56,7 +61,18 @@ impl Place {
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
+            emulator: false,
         }
+    }
+
+    /// A folder with the emulator in it: the program finds a device named `Test` of compute
+    /// capability 8.0, unless settings say otherwise, and whatever the emulator complains about
+    /// is printed among the errors.
+    pub fn with_emulator() -> Self {
+        let mut place = Self::new();
+        place.emulator = true;
+        cuda_emulator::link_into(place.folder.path()).expect("links to the emulator");
+        place
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -72,12 +88,27 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if self.emulator {
+            command
+                .env("LD_LIBRARY_PATH", self.folder.path())
+                .env("CUDA_EMULATOR_NAME", "Test")
+                .env("CUDA_EMULATOR_CC", "8.0");
+        }
         command
     }
 
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         let output = self.command(arguments).output();
+        output.expect("the program can be run").into()
+    }
+
+    /// Runs the program to its end with these settings of the emulator.
+    pub fn run_with(&self, settings: Settings<'_>, arguments: &[&str]) -> Ended {
+        let settings = settings
+            .iter()
+            .map(|(name, value)| (format!("CUDA_EMULATOR_{name}"), value));
+        let output = self.command(arguments).envs(settings).output();
         output.expect("the program can be run").into()
     }
 

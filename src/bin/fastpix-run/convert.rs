@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use fastpix::checkpoint::Precision;
+use fastpix::network::Dtype;
 
 use crate::model;
 use crate::{Outcome, output};
@@ -37,7 +37,7 @@ enum StoredAs {
     Bf16,
 }
 
-impl From<StoredAs> for Precision {
+impl From<StoredAs> for Dtype {
     fn from(stored: StoredAs) -> Self {
         match stored {
             StoredAs::F32 => Self::F32,

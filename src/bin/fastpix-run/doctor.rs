@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use fastpix::cpu::isa::{Isa, VARIABLE};
+#[cfg(feature = "cuda")]
 use fastpix::cuda::{self, DeviceInfo};
 use fastpix::models::EMBEDDED;
 use serde::Serialize;
@@ -66,7 +67,7 @@ pub fn run(arguments: &Doctor) -> Result<Outcome> {
             .collect(),
         instruction_set: Isa::detect()
             .map(|isa| isa.name().to_owned())
-            .map_err(|fault| fault.to_string()),
+            .map_err(|error| error.to_string()),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         cuda: cuda(),
         models: EMBEDDED
@@ -93,15 +94,17 @@ fn as_text(report: &Report) -> Result<String> {
     line("CPU features", &report.cpu_features.join(" "))?;
     let used = match &report.instruction_set {
         Ok(used) => format!("{used} (of {})", report.instruction_sets.join(", ")),
-        Err(fault) => format!("{fault} (environment variable {VARIABLE})"),
+        Err(error) => format!("{error} (environment variable {VARIABLE})"),
     };
     line("instruction set", &used)?;
     line("threads", &report.threads.to_string())?;
-    let driver = match &report.cuda.driver {
-        Some(version) => format!("CUDA {version}"),
-        None => "not found".to_owned(),
-    };
-    line("CUDA driver", &driver)?;
+    if cfg!(feature = "cuda") {
+        let driver = match &report.cuda.driver {
+            Some(version) => format!("CUDA {version}"),
+            None => "not found".to_owned(),
+        };
+        line("CUDA driver", &driver)?;
+    }
     match &report.cuda.devices {
         Ok(devices) => {
             for device in devices {
@@ -150,21 +153,32 @@ fn cpu_features() -> Vec<&'static str> {
     found
 }
 
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Cuda {
+    Cuda {
+        driver: None,
+        devices: Err(fastpix::EngineError::WithoutCuda.to_string()),
+    }
+}
+
+#[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
     Cuda {
         driver: cuda::driver_version().ok().map(version),
         devices: cuda::devices()
             .map(|devices| devices.iter().map(CudaDevice::new).collect())
-            .map_err(|fault| fault.to_string()),
+            .map_err(|error| error.to_string()),
     }
 }
 
 /// A CUDA version as people write it.
+#[cfg(feature = "cuda")]
 fn version(number: i32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
 impl CudaDevice {
+    #[cfg(feature = "cuda")]
     fn new(info: &DeviceInfo) -> Self {
         let (major, minor) = info.compute_capability;
         Self {

@@ -24,14 +24,21 @@ pub struct Inspect {
 
 /// Runs the command.
 pub fn run(arguments: &Inspect) -> Result<Outcome> {
-    let inspection = match model::embedded(&arguments.model) {
+    let embedded = model::embedded(&arguments.model);
+    let inspection = match embedded {
         Some(model) => model.inspect()?,
         None => Checkpoint::inspect(&arguments.model)?,
     };
+    let card = embedded.map(|model| model.card);
     if arguments.json {
-        output::print_json(&as_json(&inspection))?;
+        output::print_json(&as_json(&inspection, card))?;
     } else {
-        output::print(&as_text(&inspection)?)?;
+        let mut text = as_text(&inspection)?;
+        if let Some(card) = card {
+            // Whoever has the program alone finds the licences here.
+            write!(text, "\n{card}")?;
+        }
+        output::print(&text)?;
     }
     match inspection.problem {
         None => Ok(Outcome::Done),
@@ -39,7 +46,7 @@ pub fn run(arguments: &Inspect) -> Result<Outcome> {
     }
 }
 
-fn as_json(inspection: &Inspection) -> serde_json::Value {
+fn as_json(inspection: &Inspection, card: Option<&str>) -> serde_json::Value {
     let tensors: Vec<_> = inspection
         .tensors
         .iter()
@@ -68,6 +75,7 @@ fn as_json(inspection: &Inspection) -> serde_json::Value {
         "ignored": ignored,
         "notes": inspection.notes,
         "problem": inspection.problem,
+        "card": card,
     })
 }
 

@@ -5,6 +5,7 @@ mod complete;
 mod convert;
 mod doctor;
 mod generate;
+mod hints;
 mod inspect;
 mod interrupt;
 mod model;
@@ -66,8 +67,8 @@ enum Outcome {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(fault) if fault.use_stderr() => {
-            eprintln!("{}", one_line(&fault.to_string()));
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}", one_line(&error.to_string()));
             return ExitCode::from(2);
         }
         Err(text) => {
@@ -79,9 +80,10 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NothingDone) => ExitCode::from(1),
-        Err(fault) if output::is_closed_pipe(&fault) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("error: {}", one_line(&causes(&fault)));
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let message = hints::with_hint(causes(&error), &error);
+            eprintln!("error: {}", one_line(&message));
             ExitCode::from(2)
         }
     }
@@ -101,9 +103,9 @@ fn run(arguments: Arguments) -> Result<Outcome> {
 }
 
 /// The causes of an error, leaving out those that the one before repeats.
-fn causes(fault: &anyhow::Error) -> String {
+fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in fault.chain().map(ToString::to_string) {
+    for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {
             text = cause;
         } else if !text.ends_with(&cause) {
@@ -118,7 +120,9 @@ fn causes(fault: &anyhow::Error) -> String {
 fn one_line(message: &str) -> String {
     message
         .split("\n\n")
-        .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"))
+        .filter(|paragraph| {
+            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
+        })
         .flat_map(str::split_whitespace)
         .collect::<Vec<_>>()
         .join(" ")

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use fastpix::checkpoint::{Checkpoint, LoadOptions};
+use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions};
 use fastpix::cpu::isa::Isa;
+use fastpix::images::WeightsChoice;
 use fastpix::models::{self, EmbeddedModel};
 use fastpix::{DeviceChoice, Engine, EngineOptions};
 
@@ -117,8 +118,13 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
     Ok(checkpoint?)
 }
 
-/// Loads the model and prepares it on the device.
-pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<Engine> {
-    let weights = load(&model.model, model.raw_weights)?.into_weights()?;
-    Ok(Engine::new(&weights, &device.options())?)
+/// Loads the model and prepares it on the device; also says which weights of the file it has.
+pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<(Engine, WeightsChoice)> {
+    let checkpoint = load(&model.model, model.raw_weights)?;
+    let choice = match checkpoint.averages {
+        Averages::Present { used: true } => WeightsChoice::Averages,
+        Averages::Present { used: false } | Averages::Absent => WeightsChoice::Raw,
+    };
+    let weights = checkpoint.into_weights()?;
+    Ok((Engine::new(&weights, &device.options())?, choice))
 }

@@ -5,11 +5,17 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Result;
 use serde::Serialize;
 
+/// The standard output cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct OutputError(#[from] io::Error);
+
 /// Writes text to the standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(OutputError)?;
     Ok(())
 }
 
@@ -25,10 +31,10 @@ pub fn tell(line: &str) {
     }
 }
 
-/// Whether the reader of our output has gone, which is no fault of ours.
-pub fn is_closed_pipe(fault: &anyhow::Error) -> bool {
-    fault
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+/// Whether the reader of our standard output has gone, which is no error; a file that is a pipe
+/// without a reader is one.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<OutputError>()
+        .is_some_and(|OutputError(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }

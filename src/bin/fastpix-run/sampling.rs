@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, write_png};
+use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, WeightsChoice, write_png};
 use fastpix::model::Hyperparameters;
 use fastpix::{Control, Engine, EngineError, Images, Item, Path, Precision, Request, U8Images};
 use serde::Serialize;
@@ -107,6 +107,7 @@ pub struct Job {
 pub struct Sampling<'a> {
     arguments: &'a SamplingArguments,
     engine: Engine,
+    weights: WeightsChoice,
 }
 
 /// The JSON object about a run.
@@ -127,9 +128,11 @@ struct Summary<'a> {
 impl<'a> Sampling<'a> {
     /// Loads the model and prepares it on the device.
     pub fn new(arguments: &'a SamplingArguments) -> Result<Self> {
+        let (engine, weights) = model::engine(&arguments.model, &arguments.device)?;
         Ok(Self {
             arguments,
-            engine: model::engine(&arguments.model, &arguments.device)?,
+            engine,
+            weights,
         })
     }
 
@@ -157,7 +160,7 @@ impl<'a> Sampling<'a> {
                     interrupted = true;
                     break;
                 }
-                Err(fault) => return Err(fault.into()),
+                Err(error) => return Err(error.into()),
             };
             files.write(self, job, &request, &images)?;
             done += request.items.len();
@@ -226,7 +229,7 @@ impl<'a> Sampling<'a> {
         }
     }
 
-    /// Finds every fault of the request before anything is written.
+    /// Refuses a request that cannot be served before anything is written.
     fn check(&self, job: &Job, first: &Request) -> Result<()> {
         let (height, width) = job.size;
         let channels = self.hyperparameters().channels;
@@ -362,6 +365,9 @@ impl Files {
         let size = height * width * channels;
         let made = |item: &Item, images: usize| Provenance {
             model: arguments.model.model.display().to_string(),
+            weights: sampling.weights,
+            device: sampling.engine.device(),
+            dtype: Precision::from(arguments.device.precision).to_string(),
             seed: arguments.seed,
             index: item.index,
             class: item.class,

@@ -72,7 +72,7 @@ struct Summary<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Score) -> Result<Outcome> {
-    let engine = model::engine(&arguments.model, &arguments.device)?;
+    let (engine, _) = model::engine(&arguments.model, &arguments.device)?;
     let hyper = engine.hyperparameters();
     let source = arguments.source.read(hyper.channels)?;
     let [count, height, width, channels] = source.images.shape;
@@ -127,7 +127,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
                 progress.finish();
                 return Ok(Outcome::NothingDone);
             }
-            Err(fault) => return Err(fault.into()),
+            Err(error) => return Err(error.into()),
         }
         progress.set(done + batch, 0, 0);
     }

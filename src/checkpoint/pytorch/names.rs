@@ -1,4 +1,4 @@
-//! From the module names of PyTorch ports to the places of the model.
+//! From the module names of PyTorch ports to the layers of the model.
 //!
 //! The names are those of the best-known port, `pclucas14/pixel-cnn-pp`. It computes what the
 //! original computes, with these differences: no class input, no moving averages, and weight norm
@@ -47,7 +47,7 @@ pub(crate) fn recognised(entries: &[Entry]) -> bool {
 
 /// A tensor of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum LayerTensor {
     Weight,
     V,
     G,
@@ -57,23 +57,23 @@ enum Part {
 }
 
 /// Splits a name into module and tensor.
-fn split(name: &str) -> Option<(&str, Part)> {
-    const PARTS: [(&str, Part); 8] = [
-        (".parametrizations.weight.original0", Part::G),
-        (".parametrizations.weight.original1", Part::V),
-        (".weight_g", Part::G),
-        (".weight_v", Part::V),
-        (".weight", Part::Weight),
-        (".bias", Part::Bias),
-        (".running_mean", Part::Mean),
-        (".running_var", Part::Variance),
+fn split(name: &str) -> Option<(&str, LayerTensor)> {
+    const SUFFIXES: [(&str, LayerTensor); 8] = [
+        (".parametrizations.weight.original0", LayerTensor::G),
+        (".parametrizations.weight.original1", LayerTensor::V),
+        (".weight_g", LayerTensor::G),
+        (".weight_v", LayerTensor::V),
+        (".weight", LayerTensor::Weight),
+        (".bias", LayerTensor::Bias),
+        (".running_mean", LayerTensor::Mean),
+        (".running_var", LayerTensor::Variance),
     ];
-    PARTS
+    SUFFIXES
         .iter()
-        .find_map(|&(suffix, part)| Some((name.strip_suffix(suffix)?, part)))
+        .find_map(|&(suffix, tensor)| Some((name.strip_suffix(suffix)?, tensor)))
 }
 
-type Modules<'a> = BTreeMap<&'a str, BTreeMap<Part, usize>>;
+type Modules<'a> = BTreeMap<&'a str, BTreeMap<LayerTensor, usize>>;
 
 /// Maps a state dict to the model's tensors, already folded.
 pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointError> {
@@ -90,9 +90,9 @@ pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointE
             continue;
         }
         unused.insert(index, entry);
-        if let Some((module, part)) = split(name) {
-            let parts = modules.entry(module).or_default();
-            if parts.insert(part, index).is_some() {
+        if let Some((module, tensor)) = split(name) {
+            let tensors = modules.entry(module).or_default();
+            if tensors.insert(tensor, index).is_some() {
                 return Err(CheckpointError::malformed(
                     path,
                     format!("tensor {}", shown(&entry.name)),
@@ -115,15 +115,15 @@ pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointE
     if let Ok(hyper) = &inferred {
         let layers = Layers::new(hyper);
         let mut folded_norm = false;
-        for (layer, module) in places(&layers) {
+        for (layer, module) in modules_of(&layers) {
             let name = &layers.all[layer].name;
             mapping.file_names.insert(name.clone(), module.clone());
-            let Some(parts) = modules.get(module.as_str()) else {
+            let Some(tensors) = modules.get(module.as_str()) else {
                 continue;
             };
             let norm = batch_norm(&modules, &module);
             folded_norm |= norm.is_some();
-            let (weight, bias) = recipes(path, entries, parts, norm)?;
+            let (weight, bias) = recipes(path, entries, tensors, norm)?;
             for (tensor, recipe) in [("W", weight), ("b", bias)] {
                 let Some(recipe) = recipe else { continue };
                 let used = recipe.entries();
@@ -174,8 +174,8 @@ fn notes(hyper: &Hyperparameters, folded_norm: bool) -> Vec<String> {
 }
 
 /// The module of every layer.
-fn places(layers: &Layers) -> Vec<(LayerId, String)> {
-    let mut places = vec![
+fn modules_of(layers: &Layers) -> Vec<(LayerId, String)> {
+    let mut modules = vec![
         (layers.u_init, "u_init.conv".to_owned()),
         (layers.ul_init_above, "ul_init.0.conv".to_owned()),
         (layers.ul_init_left, "ul_init.1.conv".to_owned()),
@@ -190,33 +190,33 @@ fn places(layers: &Layers) -> Vec<(LayerId, String)> {
             for (row, pair) in blocks.iter().enumerate() {
                 for (stream, block) in [("u_stream", &pair.u), ("ul_stream", &pair.ul)] {
                     let module = format!("{pass}.{number}.{stream}.{row}");
-                    places.push((block.conv_in, format!("{module}.conv_input.conv")));
-                    places.push((block.conv_out, format!("{module}.conv_out.conv")));
+                    modules.push((block.conv_in, format!("{module}.conv_input.conv")));
+                    modules.push((block.conv_out, format!("{module}.conv_out.conv")));
                     if let Some(nin) = block.nin {
-                        places.push((nin, format!("{module}.nin_skip.lin_a")));
+                        modules.push((nin, format!("{module}.nin_skip.lin_a")));
                     }
                 }
             }
         }
     }
     for (number, pair) in layers.downsample.iter().enumerate() {
-        places.push((pair.u, format!("downsize_u_stream.{number}.conv")));
-        places.push((pair.ul, format!("downsize_ul_stream.{number}.conv")));
+        modules.push((pair.u, format!("downsize_u_stream.{number}.conv")));
+        modules.push((pair.ul, format!("downsize_ul_stream.{number}.conv")));
     }
     for (number, pair) in layers.upsample.iter().enumerate() {
-        places.push((pair.u, format!("upsize_u_stream.{number}.deconv")));
-        places.push((pair.ul, format!("upsize_ul_stream.{number}.deconv")));
+        modules.push((pair.u, format!("upsize_u_stream.{number}.deconv")));
+        modules.push((pair.ul, format!("upsize_ul_stream.{number}.deconv")));
     }
-    places
+    modules
 }
 
 /// Infers the hyperparameters from the shapes of a few layers.
 fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, HyperparametersError> {
     let weight = |module: &str| {
-        let parts = modules.get(module);
-        [Part::V, Part::Weight]
+        let tensors = modules.get(module);
+        [LayerTensor::V, LayerTensor::Weight]
             .iter()
-            .find_map(|part| parts?.get(part))
+            .find_map(|tensor| tensors?.get(tensor))
             .map(|&index| (entries[index].name.clone(), &entries[index].shape))
             .ok_or_else(|| HyperparametersError::Missing {
                 name: format!("{module}.weight_v"),
@@ -267,11 +267,15 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
 fn recipes(
     path: &Path,
     entries: &[Entry],
-    parts: &BTreeMap<Part, usize>,
+    tensors: &BTreeMap<LayerTensor, usize>,
     batch_norm: Option<BatchNorm>,
 ) -> Result<(Option<Recipe>, Option<Recipe>), CheckpointError> {
-    let part = |part| parts.get(&part).copied();
-    let weight = match (part(Part::V), part(Part::G), part(Part::Weight)) {
+    let index = |tensor| tensors.get(&tensor).copied();
+    let weight = match (
+        index(LayerTensor::V),
+        index(LayerTensor::G),
+        index(LayerTensor::Weight),
+    ) {
         // With both forms present the folded one stays unused, and is refused as superfluous.
         (Some(v), Some(g), _) => {
             let channels = entries[v].shape.first().copied().unwrap_or(0);
@@ -290,18 +294,18 @@ fn recipes(
     };
     Ok((
         weight.map(|(v, g)| Recipe::Weight { v, g, batch_norm }),
-        part(Part::Bias).map(|bias| Recipe::Bias { bias, batch_norm }),
+        index(LayerTensor::Bias).map(|bias| Recipe::Bias { bias, batch_norm }),
     ))
 }
 
 /// The batch normalisation that follows a convolution, if the port was trained with one.
 fn batch_norm(modules: &Modules, module: &str) -> Option<BatchNorm> {
-    let parts = modules.get(format!("{}.bn", module.strip_suffix(".conv")?).as_str())?;
+    let tensors = modules.get(format!("{}.bn", module.strip_suffix(".conv")?).as_str())?;
     Some(BatchNorm {
-        weight: *parts.get(&Part::Weight)?,
-        bias: *parts.get(&Part::Bias)?,
-        mean: *parts.get(&Part::Mean)?,
-        variance: *parts.get(&Part::Variance)?,
+        weight: *tensors.get(&LayerTensor::Weight)?,
+        bias: *tensors.get(&LayerTensor::Bias)?,
+        mean: *tensors.get(&LayerTensor::Mean)?,
+        variance: *tensors.get(&LayerTensor::Variance)?,
     })
 }
 

@@ -165,14 +165,14 @@ fn element_type(dtype: i32) -> ElementType {
 }
 
 /// Puts a tensor together from its slices.
-fn fill<P>(
+fn fill<L>(
     path: &Path,
     entry: &Entry,
-    parts: Vec<(Slice, P)>,
-    mut read: impl FnMut(&Slice, &P) -> Result<Vec<f32>, CheckpointError>,
+    stored: Vec<(Slice, L)>,
+    mut read: impl FnMut(&Slice, &L) -> Result<Vec<f32>, CheckpointError>,
 ) -> Result<Vec<f32>, CheckpointError> {
     let count = entry.count(path)?;
-    let slices: Vec<Slice> = parts.iter().map(|(slice, _)| slice.clone()).collect();
+    let slices: Vec<Slice> = stored.iter().map(|(slice, _)| slice.clone()).collect();
     if !slices::cover(&slices, count) {
         return Err(CheckpointError::malformed(
             path,
@@ -181,13 +181,13 @@ fn fill<P>(
             format!("{} slices that do not", slices.len()),
         ));
     }
-    if let [(slice, place)] = parts.as_slice() {
-        return read(slice, place);
+    if let [(slice, location)] = stored.as_slice() {
+        return read(slice, location);
     }
     // Read everything before the whole is allocated: a shape alone justifies no memory.
-    let read = parts
+    let read = stored
         .iter()
-        .map(|(slice, place)| Ok((slice, read(slice, place)?)))
+        .map(|(slice, location)| Ok((slice, read(slice, location)?)))
         .collect::<Result<Vec<_>, CheckpointError>>()?;
     let mut whole = vec![0.0; count];
     for (slice, values) in read {

@@ -66,7 +66,7 @@ type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, CheckpointError> + 'a;
 pub(crate) struct Table<'a> {
     path: PathBuf,
     bytes: FileBytes<'a>,
-    /// Last key and place of each data block, in order.
+    /// Last key and handle of each data block, in order.
     index: Vec<(Vec<u8>, Handle)>,
     /// Blocks whose checksum has been verified.
     verified: RefCell<BTreeSet<Handle>>,
@@ -167,10 +167,10 @@ impl<'a> Table<'a> {
         key: &[u8],
         found: impl FnOnce(&[u8]) -> Result<T, CheckpointError>,
     ) -> Result<Option<T>, CheckpointError> {
-        let place = self
+        let number = self
             .index
             .partition_point(|(last, _)| last.as_slice() < key);
-        let Some((_, handle)) = self.index.get(place) else {
+        let Some((_, handle)) = self.index.get(number) else {
             return Ok(None);
         };
         let block = self.block(*handle)?;
@@ -242,7 +242,7 @@ impl<'a> Table<'a> {
             return Ok(bytes.clone());
         }
         let fail = |found: String| self.broken(handle, "snappy-compressed data", &shown(&found));
-        let size = snap::raw::decompress_len(data).map_err(|fault| fail(fault.to_string()))?;
+        let size = snap::raw::decompress_len(data).map_err(|error| fail(error.to_string()))?;
         if size > data.len().saturating_mul(LARGEST_SNAPPY_RATIO) {
             return Err(fail(format!(
                 "{size} bytes claimed from {} packed ones",
@@ -251,7 +251,7 @@ impl<'a> Table<'a> {
         }
         let bytes = snap::raw::Decoder::new()
             .decompress_vec(data)
-            .map_err(|fault| fail(fault.to_string()))?;
+            .map_err(|error| fail(error.to_string()))?;
         *self.unpacked.borrow_mut() = Some((handle, bytes.clone()));
         Ok(bytes)
     }

@@ -15,8 +15,8 @@ use super::slices::{self, MOST_SLICES, Slice};
 use super::table::Table;
 use super::{element_type, fill};
 
-/// A part of a tensor and the shard that holds it.
-struct Part {
+/// A slice of a tensor and the shard that holds it.
+struct ShardSlice {
     shard: usize,
     slice: Slice,
 }
@@ -26,7 +26,7 @@ pub(crate) struct V1File<'a> {
     path: PathBuf,
     shards: Vec<Table<'a>>,
     entries: Vec<Entry>,
-    parts: Vec<Vec<Part>>,
+    stored: Vec<Vec<ShardSlice>>,
 }
 
 impl<'a> V1File<'a> {
@@ -44,8 +44,8 @@ impl<'a> V1File<'a> {
 
     pub(super) fn new(path: &Path, shards: Vec<Table<'a>>) -> Result<Self, CheckpointError> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut parts: Vec<Vec<Part>> = Vec::new();
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        let mut stored: Vec<Vec<ShardSlice>> = Vec::new();
+        let mut indices: BTreeMap<String, usize> = BTreeMap::new();
         for (shard, table) in shards.iter().enumerate() {
             let mut in_shard = std::collections::BTreeSet::new();
             for meta in list(table)? {
@@ -82,29 +82,29 @@ impl<'a> V1File<'a> {
                         })
                     })
                     .collect::<Result<Vec<_>, _>>()?;
-                let place = *places.entry(meta.name.clone()).or_insert(entries.len());
-                if !in_shard.insert(place) {
+                let index = *indices.entry(meta.name.clone()).or_insert(entries.len());
+                if !in_shard.insert(index) {
                     return Err(malformed("one tensor of this name", "a second one".into()));
                 }
-                if place == entries.len() {
+                if index == entries.len() {
                     entries.push(entry);
-                    parts.push(Vec::new());
-                } else if entries[place].shape != entry.shape
-                    || entries[place].element != entry.element
+                    stored.push(Vec::new());
+                } else if entries[index].shape != entry.shape
+                    || entries[index].element != entry.element
                 {
                     return Err(malformed(
                         "the same shape and type in every shard",
-                        format!("{:?} and {:?}", entries[place].shape, entry.shape),
+                        format!("{:?} and {:?}", entries[index].shape, entry.shape),
                     ));
                 }
-                parts[place].extend(slices.into_iter().map(|slice| Part { shard, slice }));
+                stored[index].extend(slices.into_iter().map(|slice| ShardSlice { shard, slice }));
             }
         }
         Ok(Self {
             path: path.to_owned(),
             shards,
             entries,
-            parts,
+            stored,
         })
     }
 }
@@ -122,7 +122,7 @@ fn list(table: &Table) -> Result<Vec<SavedSliceMeta>, CheckpointError> {
     table
         .get(b"", |value| {
             let message =
-                SavedTensorSlices::decode(value).map_err(|fault| fail(fault.to_string()))?;
+                SavedTensorSlices::decode(value).map_err(|error| fail(error.to_string()))?;
             let meta = message
                 .meta
                 .ok_or_else(|| fail("one without a list".into()))?;
@@ -130,7 +130,7 @@ fn list(table: &Table) -> Result<Vec<SavedSliceMeta>, CheckpointError> {
                 .iter()
                 .map(|tensor| {
                     let meta = SavedSliceMeta::decode(tensor.as_slice())
-                        .map_err(|fault| fail(fault.to_string()))?;
+                        .map_err(|error| fail(error.to_string()))?;
                     if meta.name.is_empty() {
                         return Err(fail("a tensor without a name".into()));
                     }
@@ -151,11 +151,11 @@ impl Source for V1File<'_> {
         if entry.element.size().is_none() {
             return Err(entry.unread(&self.path));
         }
-        let parts: Vec<_> = self.parts[index]
+        let stored: Vec<_> = self.stored[index]
             .iter()
-            .map(|part| (part.slice.clone(), part.shard))
+            .map(|stored| (stored.slice.clone(), stored.shard))
             .collect();
-        fill(&self.path, entry, parts, |slice, shard| {
+        fill(&self.path, entry, stored, |slice, shard| {
             let table = &self.shards[*shard];
             let fail = |expected: &str, found: String| {
                 CheckpointError::malformed(
@@ -168,7 +168,7 @@ impl Source for V1File<'_> {
             table
                 .get(&slice.key(&entry.name), |value| {
                     let message = SavedTensorSlices::decode(value)
-                        .map_err(|fault| fail("a SavedTensorSlices message", fault.to_string()))?;
+                        .map_err(|error| fail("a SavedTensorSlices message", error.to_string()))?;
                     let saved = message
                         .data
                         .ok_or_else(|| fail("values", "a message without any".into()))?;

@@ -1,5 +1,5 @@
-//! The V2 format ("tensor bundle"): a table of names with shapes and places, and the values raw in
-//! data shards, each tensor with its own checksum.
+//! The V2 format ("tensor bundle"): a table of names with shapes and locations, and the values raw
+//! in data shards, each tensor with its own checksum.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::{element_type, fill};
 
 /// Bytes in a data shard.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Location {
     shard: i32,
     offset: usize,
     size: usize,
@@ -33,7 +33,7 @@ pub(crate) struct V2Files {
     shards: BTreeMap<i32, FileBytes<'static>>,
     entries: Vec<Entry>,
     /// Where each of `entries` lies, slice by slice.
-    parts: Vec<Vec<(Slice, Place)>>,
+    stored: Vec<Vec<(Slice, Location)>>,
 }
 
 impl V2Files {
@@ -55,11 +55,11 @@ impl V2Files {
             if key.is_empty() {
                 let fail = |found| malformed("(header)", "a BundleHeaderProto message", found);
                 header =
-                    Some(BundleHeader::decode(value).map_err(|fault| fail(fault.to_string()))?);
+                    Some(BundleHeader::decode(value).map_err(|error| fail(error.to_string()))?);
                 return Ok(());
             }
-            let entry = BundleEntry::decode(value).map_err(|fault| {
-                malformed(&name(), "a BundleEntryProto message", fault.to_string())
+            let entry = BundleEntry::decode(value).map_err(|error| {
+                malformed(&name(), "a BundleEntryProto message", error.to_string())
             })?;
             if entry.dtype == 0 {
                 return Err(malformed(&name(), "an element type", "none".into()));
@@ -73,14 +73,14 @@ impl V2Files {
             let found = format!("endianness {}", header.endianness);
             return Err(malformed("(header)", "little-endian data", found));
         }
-        let place = |name: &str, entry: &BundleEntry| {
+        let location = |name: &str, entry: &BundleEntry| {
             let size = (usize::try_from(entry.offset), usize::try_from(entry.size));
             match size {
                 (Ok(offset), Ok(size))
                     if (0..header.num_shards).contains(&entry.shard_id)
                         && offset.checked_add(size).is_some() =>
                 {
-                    Ok(Place {
+                    Ok(Location {
                         shard: entry.shard_id,
                         offset,
                         size,
@@ -98,8 +98,8 @@ impl V2Files {
             }
         };
         let mut entries = Vec::new();
-        let mut parts = Vec::new();
-        let mut places = Vec::new();
+        let mut stored = Vec::new();
+        let mut ranges = Vec::new();
         for (key, message) in &messages {
             if key[0] == 0 {
                 // A slice: listed with its tensor.
@@ -129,44 +129,49 @@ impl V2Files {
                 let found = format!("{}", message.slices.len());
                 return Err(malformed(name, "at most 1024 slices", found));
             }
-            let mut stored = Vec::new();
+            let mut slices = Vec::new();
             if message.slices.is_empty() {
-                stored.push((Slice::whole(&entry.shape), place(name, message)?));
+                slices.push((Slice::whole(&entry.shape), location(name, message)?));
             }
             for slice in &message.slices {
                 let slice = Slice::new(slice, &entry.shape).ok_or_else(|| {
                     malformed(name, "slices within its shape", format!("{slice:?}"))
                 })?;
-                let part = messages.get(&slice.key(name)).ok_or_else(|| {
+                let stored_slice = messages.get(&slice.key(name)).ok_or_else(|| {
                     malformed(
                         name,
                         "an entry for each slice",
                         format!("none for {slice:?}"),
                     )
                 })?;
-                if part.dtype != message.dtype {
-                    let found = format!("types {} and {}", message.dtype, part.dtype);
+                if stored_slice.dtype != message.dtype {
+                    let found = format!("types {} and {}", message.dtype, stored_slice.dtype);
                     return Err(malformed(name, "slices of its type", found));
                 }
-                let place = place(name, part)?;
-                stored.push((slice, place));
+                let location = location(name, stored_slice)?;
+                slices.push((slice, location));
             }
-            for (slice, place) in &stored {
+            for (slice, location) in &slices {
                 if let Some(size) = entry.element.size() {
                     let expected = slice.count().saturating_mul(size);
-                    if place.size != expected {
+                    if location.size != expected {
                         let expected = format!("{expected} bytes");
-                        return Err(malformed(name, &expected, format!("{}", place.size)));
+                        return Err(malformed(name, &expected, format!("{}", location.size)));
                     }
                 }
-                places.push((place.shard, place.offset, place.size, entries.len()));
+                ranges.push((
+                    location.shard,
+                    location.offset,
+                    location.size,
+                    entries.len(),
+                ));
             }
             entries.push(entry);
-            parts.push(stored);
+            stored.push(slices);
         }
-        places.retain(|&(_, _, size, _)| size > 0);
-        places.sort_unstable();
-        for pair in places.windows(2) {
+        ranges.retain(|&(_, _, size, _)| size > 0);
+        ranges.sort_unstable();
+        for pair in ranges.windows(2) {
             let ((shard, offset, size, first), (next_shard, next, _, second)) = (pair[0], pair[1]);
             let (first, second): (&Entry, &Entry) = (&entries[first], &entries[second]);
             if shard == next_shard && offset + size > next {
@@ -183,7 +188,7 @@ impl V2Files {
             num_shards: header.num_shards,
             shards: BTreeMap::new(),
             entries,
-            parts,
+            stored,
         })
     }
 }
@@ -210,18 +215,18 @@ impl Source for V2Files {
         fill(
             &self.index,
             entry,
-            self.parts[index].clone(),
-            |slice, place| {
-                let path = shard_path(prefix, place.shard, num_shards);
-                let bytes = match shards.entry(place.shard) {
+            self.stored[index].clone(),
+            |slice, location| {
+                let path = shard_path(prefix, location.shard, num_shards);
+                let bytes = match shards.entry(location.shard) {
                     std::collections::btree_map::Entry::Occupied(opened) => opened.into_mut(),
                     std::collections::btree_map::Entry::Vacant(vacant) => {
                         vacant.insert(FileBytes::open(&path)?)
                     }
                 };
                 let length = bytes.as_ref().len();
-                let end = place.offset + place.size;
-                let Some(data) = bytes.as_ref().get(place.offset..end) else {
+                let end = location.offset + location.size;
+                let Some(data) = bytes.as_ref().get(location.offset..end) else {
                     return Err(CheckpointError::malformed(
                         &path,
                         format!("tensor {}", shown(&entry.name)),
@@ -230,17 +235,21 @@ impl Source for V2Files {
                     ));
                 };
                 let found = masked_crc32c(data);
-                if found != place.checksum {
+                if found != location.checksum {
                     return Err(CheckpointError::Checksum {
                         path,
-                        place: format!("tensor {} at offset {}", shown(&entry.name), place.offset),
-                        expected: place.checksum,
+                        place: format!(
+                            "tensor {} at offset {}",
+                            shown(&entry.name),
+                            location.offset
+                        ),
+                        expected: location.checksum,
                         found,
                     });
                 }
                 let mut values = Vec::with_capacity(slice.count());
                 entry.element.decode(data, &mut values);
-                bytes.release(place.offset..end);
+                bytes.release(location.offset..end);
                 Ok(values)
             },
         )

@@ -26,6 +26,8 @@ pub struct Subject<'a> {
     pub precision: Precision,
     /// Threads asked for.
     pub threads: Option<usize>,
+    /// The instruction set asked for.
+    pub cpu_features: Option<Isa>,
     /// Runs of which the best counts.
     pub repeats: usize,
     pub cancel: &'a AtomicBool,
@@ -41,7 +43,8 @@ struct Best {
 impl Subject<'_> {
     /// Measures everything: batches at the first size, sizes at the largest batch.
     pub fn measure(&self, batches: &[usize], sizes: &[(usize, usize)]) -> Result<Report> {
-        let isa = Isa::detect()?;
+        // The engine's own, so that the peak is of what it runs.
+        let isa = self.cpu_features.map_or_else(Isa::detect, Ok)?;
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(available);
         let cores = threads.min(available);

@@ -1,6 +1,7 @@
 //! `bench`: how fast generation is, cached against naive, and against what this machine can do or, on a
 //! CUDA device, what the cost model predicts.
 
+#[cfg(feature = "cuda")]
 mod cuda;
 mod measure;
 mod plot;
@@ -114,11 +115,13 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         model: name,
         precision: arguments.device.precision.into(),
         threads: arguments.device.threads.map(usize::from),
+        cpu_features: arguments.device.cpu_features,
         repeats: arguments.repeats.into(),
         cancel,
     };
     check(&subject, &batches, &arguments.sizes)?;
     let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
+    #[cfg(feature = "cuda")]
     if let Some(ordinals) = ordinals {
         let measured = subject.measure_cuda(ordinals, &batches, &arguments.sizes);
         let Some(report) = unless_cancelled(measured)? else {
@@ -149,8 +152,8 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
 fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(report) => Ok(Some(report)),
-        Err(fault) if matches!(fault.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
-        Err(fault) => Err(fault),
+        Err(error) if matches!(error.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -165,7 +168,7 @@ fn weights(model: Option<&Path>) -> Result<(String, Weights)> {
     Ok(("random weights".into(), Weights::random(&published, 1)?))
 }
 
-/// Finds every fault of the request before anything is measured.
+/// Refuses a request that cannot be served before anything is measured.
 fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> Result<()> {
     let largest = batches.iter().copied().max().unwrap_or(1);
     let channels = subject.engine.hyperparameters().channels;

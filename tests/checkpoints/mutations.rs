@@ -1,0 +1,279 @@
+//! Thousands of damaged and hostile files of every format: none may panic, hang, take more memory
+//! than its size justifies, or pass for an undamaged one where the format has checksums.
+
+use fastpix::checkpoint::{Checkpoint, CheckpointError, LoadOptions, Tensors};
+use test_support::allocator::PerThread;
+use test_support::checkpoint_files::pytorch::{self, Norm};
+use test_support::checkpoint_files::{
+    checkpoint, le_bytes, npy, saved, smallest, tensorflow, tensors, write_all, zip,
+};
+use test_support::reference::golden;
+
+/// The most that opening a file of this size may hold at once: lists of names and shapes take
+/// more room in memory than in a file, and readers have buffers of fixed size.
+fn allowed(size: usize) -> isize {
+    (40 * size + (2 << 20)) as isize
+}
+
+/// Opens bytes in memory, checking the memory used and the form of an error.
+fn open(
+    name: &str,
+    bytes: &[u8],
+    what: &dyn Fn() -> String,
+) -> Result<Checkpoint, CheckpointError> {
+    let options = LoadOptions::default();
+    let (result, peak) = PerThread::peak(|| Checkpoint::from_bytes(name, bytes, &options));
+    judge(name, bytes.len(), peak, &result, what);
+    result
+}
+
+fn judge(
+    name: &str,
+    size: usize,
+    peak: isize,
+    result: &Result<Checkpoint, CheckpointError>,
+    what: &dyn Fn() -> String,
+) {
+    assert!(
+        peak <= allowed(size),
+        "{}: {peak} bytes held for a file of {size}",
+        what()
+    );
+    if let Err(error) = result {
+        let text = error.to_string();
+        assert!(
+            !text.contains('\n') && text.starts_with(name) && text.len() < 1000,
+            "{}: not a line about the file: {text}",
+            what()
+        );
+    }
+}
+
+/// Deterministic random numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}
+
+/// Values that lengths and counts should not have.
+const HOSTILE: [&[u8]; 8] = [
+    &[0xff; 8],
+    &[0xff, 0xff, 0xff, 0x7f],
+    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+    &[0, 0, 0, 0, 0, 0, 0, 0],
+    &[0xff, 0xff, 0xff, 0xff, 0x0f],
+    &[0x80; 10],
+    &[0, 0, 0, 0x40],
+    b"((((((((",
+];
+
+/// Damages a file in one of several ways.
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    if bytes.is_empty() {
+        return;
+    }
+    // Half of all faults fall into the first or last kilobyte, where headers and indexes are.
+    let length = bytes.len();
+    let at = match random.below(4) {
+        0 => random.below(length.min(1024)),
+        1 => length - 1 - random.below(length.min(1024)),
+        _ => random.below(length),
+    };
+    match random.below(6) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.below(256) as u8,
+        2 => {
+            let value = HOSTILE[random.below(HOSTILE.len())];
+            let end = (at + value.len()).min(length);
+            bytes[at..end].copy_from_slice(&value[..end - at]);
+        }
+        3 => {
+            let end = at + random.below((length - at).min(64));
+            bytes.drain(at..end);
+        }
+        4 => {
+            let end = at + random.below((length - at).min(64));
+            let copy = bytes[at..end].to_vec();
+            let to = random.below(length);
+            bytes.splice(to..to, copy);
+        }
+        _ => {
+            let other = random.below(length);
+            let count = random.below(64).min(length - at.max(other));
+            let copy = bytes[at..at + count].to_vec();
+            bytes[other..other + count].copy_from_slice(&copy);
+        }
+    }
+}
+
+/// Opens a file cut at every byte, then damaged in `count` ways.
+fn assault(name: &str, bytes: &[u8], count: usize, checksummed: Option<&Tensors>) {
+    let intact = open(name, bytes, &|| "intact".into()).unwrap_or_else(|error| panic!("{error}"));
+    for length in 0..bytes.len() {
+        let what = || format!("{name} cut to {length} bytes");
+        if open(name, &bytes[..length], &what).is_ok() {
+            panic!("{}: was read", what());
+        }
+    }
+    let mut random = Random(1);
+    let mut read = 0;
+    for number in 0..count {
+        let mut damaged = bytes.to_vec();
+        for _ in 0..=random.below(3) {
+            mutate(&mut damaged, &mut random);
+        }
+        let what = || format!("{name}, mutation {number}");
+        if let Ok(loaded) = open(name, &damaged, &what) {
+            read += 1;
+            if let Some(expected) = checksummed {
+                assert!(loaded.tensors == *expected, "{}: wrong values", what());
+            }
+            // Folding must not panic either, whatever the values are now.
+            let _ = loaded.into_weights();
+        }
+    }
+    assert!(read < count, "{name}: no damage was ever noticed");
+    drop(intact);
+}
+
+#[test]
+fn damaged_safetensors_give_one_error() {
+    let bytes = saved(&checkpoint(&smallest(Some(2)), 1), "safetensors");
+    assault("model.safetensors", &bytes, 2000, None);
+}
+
+#[test]
+fn damaged_npz_archives_give_one_error() {
+    let model = checkpoint(&smallest(None), 2);
+    let bytes = saved(&model, "npz");
+    assault("model.npz", &bytes, 2000, Some(&model.tensors));
+}
+
+#[test]
+fn damaged_compressed_npz_archives_give_one_error() {
+    let model = checkpoint(&smallest(None), 3);
+    let arrays: Vec<(String, Vec<u8>)> = model
+        .tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let sides: String = tensor.shape.iter().map(|side| format!("{side},")).collect();
+            let data = le_bytes(&tensor.values);
+            let array = npy("<f4", false, &format!("({sides})"), &data);
+            (format!("{name}.npy"), array)
+        })
+        .collect();
+    let members: Vec<(&str, &[u8])> = arrays
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+        .collect();
+    let bytes = zip(&members, true);
+    assault("packed.npz", &bytes, 2000, Some(&model.tensors));
+}
+
+#[test]
+fn damaged_v1_checkpoints_give_one_error() {
+    let (raw, averages) = (tensors(&smallest(None), 4), tensors(&smallest(None), 5));
+    for (snappy, parts) in [(false, 1), (true, 1)] {
+        let named = tensorflow::named(&raw, Some(&averages));
+        let bytes = tensorflow::v1(&named, parts, snappy);
+        assault("params.ckpt", &bytes, 2000, Some(&averages));
+    }
+}
+
+#[test]
+fn damaged_v2_bundles_give_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let averages = tensors(&smallest(None), 6);
+    let named = tensorflow::named(&tensors(&smallest(None), 7), Some(&averages));
+    let files = tensorflow::v2(&named, 1, 2, false);
+    write_all(folder.path(), &files);
+    let index = folder.path().join("model.index");
+    let name = index.to_string_lossy().into_owned();
+    let all = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let open = |what: &dyn Fn() -> String| {
+        let options = LoadOptions::default();
+        let (result, peak) = PerThread::peak(|| Checkpoint::open(&index, &options));
+        let folder = folder.path().to_string_lossy().into_owned();
+        judge(&folder, all, peak, &result, what);
+        result
+    };
+    assert!(open(&|| "intact".into()).unwrap().tensors == averages);
+    let mut random = Random(2);
+    for (file, bytes) in &files {
+        let path = folder.path().join(file);
+        for number in 0..2000 {
+            // The first thousand are cut at places that cover the file evenly.
+            let mut damaged = bytes.clone();
+            if number < 1000 {
+                damaged.truncate(bytes.len() * number / 1000);
+            } else {
+                mutate(&mut damaged, &mut random);
+            }
+            std::fs::write(&path, &damaged).unwrap();
+            let what = || format!("{file} of {name}, mutation {number}");
+            if let Ok(loaded) = open(&what) {
+                assert!(loaded.tensors == averages, "{}: wrong values", what());
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn damaged_pytorch_archives_give_one_error() {
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "");
+    let bytes = pytorch::zip(&pytorch::state_dict(&named, false), &named);
+    let expected = open("model.pth", &bytes, &String::new).unwrap().tensors;
+    assault("model.pth", &bytes, 2000, Some(&expected));
+}
+
+#[test]
+fn damaged_legacy_pytorch_files_give_one_error() {
+    let named = pytorch::model(&smallest(None), Norm::GainAndDirection, "");
+    let bytes = pytorch::legacy(&pytorch::state_dict(&named, true), &named);
+    assault("model.pt", &bytes, 2000, None);
+}
+
+#[test]
+fn damaged_files_of_the_original_give_one_error() {
+    let golden = golden("checkpoints/tiny");
+    for (file, checksummed) in [
+        ("v1/params_cifar.ckpt", true),
+        ("pclucas_ema.pth", true),
+        ("pclucas_ema_dataparallel_legacy_cuda0.pth", false),
+    ] {
+        let bytes = std::fs::read(golden.join(file)).unwrap();
+        let expected = open(file, &bytes, &String::new).unwrap().tensors;
+        let mut random = Random(3);
+        for number in 0..400 {
+            let mut damaged = bytes.clone();
+            if number < 100 {
+                damaged.truncate(bytes.len() * number / 100);
+            } else {
+                mutate(&mut damaged, &mut random);
+            }
+            let what = || format!("{file}, mutation {number}");
+            if let Ok(loaded) = open(file, &damaged, &what)
+                && checksummed
+            {
+                assert!(loaded.tensors == expected, "{}: wrong values", what());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_counter_sees_what_is_held() {
+    let before = PerThread::held();
+    let ((), peak) = PerThread::peak(|| drop(std::hint::black_box(vec![1u8; 8 << 20])));
+    assert!(peak >= 8 << 20);
+    assert!(PerThread::held() - before < 1 << 20);
+}

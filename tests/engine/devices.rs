@@ -1,0 +1,96 @@
+//! The devices, and tests for each of them.
+
+use fastpix::Precision;
+use test_support::device::on_a_device;
+use test_support::engine::{Target, cpu, cuda};
+
+/// A device and what it computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    CpuBf16,
+    CudaGraph,
+    CudaStream,
+    CudaF16,
+    CudaBf16,
+}
+
+impl Device {
+    pub fn target(self) -> Target {
+        let target = match self {
+            Self::Cpu | Self::CpuBf16 => cpu(),
+            Self::CudaGraph | Self::CudaF16 | Self::CudaBf16 => cuda(),
+            Self::CudaStream => cuda().stream(),
+        };
+        target.precision(self.precision())
+    }
+
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Cpu | Self::CudaGraph | Self::CudaStream => Precision::F32,
+            Self::CudaF16 => Precision::F16,
+            Self::CpuBf16 | Self::CudaBf16 => Precision::Bf16,
+        }
+    }
+
+    pub fn is_cpu(self) -> bool {
+        matches!(self, Self::Cpu | Self::CpuBf16)
+    }
+
+    /// The largest relative error of rounding to the precision.
+    pub fn unit(self) -> f64 {
+        match self.precision() {
+            Precision::F32 => 2f64.powi(-24),
+            Precision::F16 => 2f64.powi(-11),
+            Precision::Bf16 => 2f64.powi(-8),
+        }
+    }
+
+    /// Runs a test body here.
+    pub fn run(self, body: fn(Self)) {
+        if self.is_cpu() {
+            body(self);
+        } else {
+            on_a_device(|| body(self));
+        }
+    }
+}
+
+/// Makes a test on every device of a function that takes a device; the test is named for both.
+macro_rules! test_on_devices {
+    ($body:ident) => {
+        mod $body {
+            use crate::devices::Device;
+
+            #[test]
+            fn cpu() {
+                Device::Cpu.run(super::$body);
+            }
+
+            #[test]
+            fn cpu_bf16() {
+                Device::CpuBf16.run(super::$body);
+            }
+
+            #[test]
+            fn cuda_graph() {
+                Device::CudaGraph.run(super::$body);
+            }
+
+            #[test]
+            fn cuda_stream() {
+                Device::CudaStream.run(super::$body);
+            }
+
+            #[test]
+            fn cuda_f16() {
+                Device::CudaF16.run(super::$body);
+            }
+
+            #[test]
+            fn cuda_bf16() {
+                Device::CudaBf16.run(super::$body);
+            }
+        }
+    };
+}

@@ -1,0 +1,22 @@
+//! What an engine does alike on every device: each test body is written once, takes the device,
+//! and runs on all of them. The CUDA devices are emulated, or with `FASTPIX_TEST_GPU=1` real.
+
+#[macro_use]
+mod devices;
+
+/// Images do not depend on the batch that they are made in, or on those before it.
+mod batches;
+/// Stopping, and going on afterwards.
+mod cancelling;
+/// Classes, and which pixels decide which.
+mod conditions;
+/// Held-out images of the embedded models.
+mod embedded_models;
+/// Cached and whole-image evaluation agree.
+mod modes;
+/// The original implementation's numbers.
+mod parity;
+/// Kept rows.
+mod prefixes;
+/// Grid and temperature.
+mod sampling;
