@@ -138,11 +138,7 @@ impl CpuBackend {
         if naive && !together && shape.batch > WHOLE_IMAGES {
             return self.sample_in_groups(model, request, hooks, clock);
         }
-        let extent = if naive {
-            Extent::WholeImage
-        } else {
-            Extent::Rings
-        };
+        let extent = if naive { Extent::WholeImage } else { Extent::Rings };
         let storage = Storage::new(model, shape, extent, self.pool.size());
         let images = request.images.iter();
         let classes: Vec<usize> = images.map(|image| image.class.unwrap_or(0)).collect();
@@ -278,7 +274,11 @@ impl Backend for CpuBackend {
         self.sample_any(request, hooks, true)
     }
 
-    fn stream(&self, request: &SampleRequest, hooks: &mut Hooks<'_>) -> Result<(), BackendError> {
+    fn stream(
+        &self,
+        request: &SampleRequest,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<(), BackendError> {
         self.sample_any(request, hooks, false).map(|_| ())
     }
 
