@@ -71,8 +71,8 @@ __device__ __forceinline__ void multiply_add(float (&sums)[4], uint4 low, uint4 
     mma<T>(sums, low.z, high.z, low.w, high.w, weights.z, weights.w);
 }
 
-// Where the sum of channel c (of half b, when gated) lies among the starts of a step: channels in
-// order or, gated, in blocks of 16 a and 16 b.
+// Where output c (of half a, when gated) lies among the starts of an op: outputs in order or, gated, in
+// blocks of 16 a and 16 b.
 __device__ __forceinline__ int start_of(bool gated, int channel) {
     return gated ? channel / 16 * 32 + channel % 16 : channel;
 }

@@ -1,15 +1,26 @@
-// The end of a pixel in f32: output.cuh says what is computed, in which shapes and how it is launched.
+// The end of a stage of a pixel in f32: output.cuh says what is computed, in which shapes and how it is
+// launched.
 
 #include "output.cuh"
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step(const __grid_constant__ Output out) {
-    output::output_step<float>(out);
+using output::MAX_THREADS;
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_mixture(const __grid_constant__ Output out) {
+    output::output_mixture<float>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params(const __grid_constant__ Output out) {
-    output::output_params<float>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_categorical(const __grid_constant__ Output out) {
+    output::output_categorical<float>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) fill_image(const __grid_constant__ Output out) {
-    output::fill_image<float>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_parameters(const __grid_constant__ Output out) {
+    output::output_parameters<float>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed(const __grid_constant__ Output out) {
+    output::output_feed<float>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input(const __grid_constant__ Output out) {
+    output::fill_input<float>(out);
 }

@@ -1,30 +1,48 @@
-// The end of a pixel in f16 or bf16 with f32 sums: output.cuh says what is computed, in which shapes and
-// how it is launched. Without tensor cores: a pixel is one row, and its columns are few.
+// The end of a stage of a pixel in f16 or bf16 with f32 sums: output.cuh says what is computed, in which
+// shapes and how it is launched. Without tensor cores: a pixel is one row, and its columns are few.
 // Compiled for: compute_80
 
 #include "half.cuh"
 #include "output.cuh"
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step_f16(const __grid_constant__ Output out) {
-    output::output_step<F16>(out);
+using output::MAX_THREADS;
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_mixture_f16(const __grid_constant__ Output out) {
+    output::output_mixture<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params_f16(const __grid_constant__ Output out) {
-    output::output_params<F16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_categorical_f16(const __grid_constant__ Output out) {
+    output::output_categorical<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) fill_image_f16(const __grid_constant__ Output out) {
-    output::fill_image<F16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_parameters_f16(const __grid_constant__ Output out) {
+    output::output_parameters<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_step_bf16(const __grid_constant__ Output out) {
-    output::output_step<Bf16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed_f16(const __grid_constant__ Output out) {
+    output::output_feed<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS, 1) output_params_bf16(const __grid_constant__ Output out) {
-    output::output_params<Bf16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input_f16(const __grid_constant__ Output out) {
+    output::fill_input<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(output::MAX_THREADS) fill_image_bf16(const __grid_constant__ Output out) {
-    output::fill_image<Bf16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_mixture_bf16(const __grid_constant__ Output out) {
+    output::output_mixture<Bf16>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_categorical_bf16(const __grid_constant__ Output out) {
+    output::output_categorical<Bf16>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_parameters_bf16(const __grid_constant__ Output out) {
+    output::output_parameters<Bf16>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed_bf16(const __grid_constant__ Output out) {
+    output::output_feed<Bf16>(out);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input_bf16(const __grid_constant__ Output out) {
+    output::fill_input<Bf16>(out);
 }

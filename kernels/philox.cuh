@@ -1,9 +1,9 @@
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011), the same function as src/distribution/philox.rs.
 #pragma once
 
-// Uniform `draw` of a pixel of an image, in [1e-5, 1 - 1e-5]: the upper 24 bits of word draw % 4 of
-// the counter (image low, pixel, draw / 4, image high), in one rounding.
-__device__ __forceinline__ float philox_uniform(unsigned long long seed, unsigned long long image, unsigned pixel,
+// Random word `draw` of a pixel of an image: word draw % 4 of the counter (image low, pixel, draw / 4,
+// image high).
+__device__ __forceinline__ unsigned philox_word(unsigned long long seed, unsigned long long image, unsigned pixel,
                                                 unsigned draw) {
     unsigned c[4] = {(unsigned)image, pixel, draw / 4, (unsigned)(image >> 32)};
     unsigned key[2] = {(unsigned)seed, (unsigned)(seed >> 32)};
@@ -19,6 +19,13 @@ __device__ __forceinline__ float philox_uniform(unsigned long long seed, unsigne
         key[1] += 0xBB67AE85u;
     }
     const unsigned in_four = draw % 4;
-    const unsigned word = in_four == 0 ? c[0] : in_four == 1 ? c[1] : in_four == 2 ? c[2] : c[3];
-    return fmaf((float)(word >> 8) * (1.0f / 16777216.0f), 1.0f - 2.0f * 1e-5f, 1e-5f);
+    return in_four == 0 ? c[0] : in_four == 1 ? c[1] : in_four == 2 ? c[2] : c[3];
+}
+
+// The upper 24 bits of a word as a number in [0, 1).
+__device__ __forceinline__ float unit_uniform(unsigned word) { return (float)(word >> 8) * (1.0f / 16777216.0f); }
+
+// The same in [1e-5, 1 - 1e-5], in one rounding.
+__device__ __forceinline__ float inner_uniform(unsigned word) {
+    return fmaf(unit_uniform(word), 1.0f - 2.0f * 1e-5f, 1e-5f);
 }

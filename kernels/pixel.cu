@@ -1,11 +1,12 @@
-// Pixel phase: one step of the plan for the current pixel of every image.
+// Pixel phase: one op for the current pixel of every image.
 //
-//   sums[image][n] = start[image][n] + sum over segments s, k of operand_s[image][k] * weights[s, k][n]
+//   outputs[image][n] = start[image][n] + sum over taps t, k of operand_t[image][k] * weights[t, k][n]
 //
-// where start is the partial sum that the row phase left (bias, class term, row above and vertical
-// stack included), or the bias. The segments are the left tap, the current tap and the current skip:
-// two of the four taps of the weights. Then the sums are finished as in row.cu and pushed into the
-// caches, over the row above, which the row phase has used.
+// where start is the partial sum that the row phase left (bias and class term included), or the bias.
+// The taps are those whose operands were not known before the row's first pixel: at pixels to the
+// left, and at the current one. There may be none, when only the residual was not known. Then the
+// outputs are finished as in row.cu and written over the oldest row of the rings, which the row phase
+// has used.
 //
 // Weights: [unit][piece][k / 4][4]: a unit is 4 channels, 4 columns or (gated: a, a, b, b, a, a, b,
 // b) 8; piece p of a thread's four k is column quad p % quads of k % 4 = p / quads. So the threads
@@ -20,8 +21,7 @@
 // for 160 channels), each thread issues all of its loads at once, weights first, and k is split over
 // all threads. Each thread then holds ROWS x COLUMNS sums; a warp adds them by halves (a lane keeps
 // half of them at each of five exchanges: 124 shuffles for 128 sums, not 640), warps through shared
-// memory in a fixed order. The left tap is a segment rather than an addition to the next partial
-// sum: the same weights are read once per pixel either way, and no launch then waits for a sum
+// memory in a fixed order. The left tap is summed here rather than added to the next partial sum: the same weights are read once per pixel either way, and no launch then waits for a sum
 // written by the last one.
 
 #include "op.cuh"
@@ -53,7 +53,7 @@ __device__ __forceinline__ void reduce(float *values, int lane, int &first) {
 }
 
 template <int ROWS, int QUADS>
-__device__ __forceinline__ void pixel_step(const Step &step) {
+__device__ __forceinline__ void pixel_op(const Op &op) {
     constexpr int COLUMNS = 4 * QUADS;
     constexpr int VALUES = ROWS * COLUMNS;
     constexpr int KEPT = VALUES > 32 ? VALUES / 32 : 1;
@@ -61,11 +61,11 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 
     const int unit = blockIdx.x;
     const int first_image = blockIdx.y * ROWS;
-    const int images = min(ROWS, step.batch - first_image);
-    const int row = step.position->x >> step.level;
-    const int column = step.position->y >> step.level;
-    const int quads = step.depth / 4;
-    const float4 *weights = static_cast<const float4 *>(step.weights) + (size_t)unit * 4 * QUADS * quads;
+    const int images = min(ROWS, op.batch - first_image);
+    const int row = op.position->x >> op.row_shift;
+    const int column = op.position->y >> op.column_shift;
+    const int quads = op.depth / 4;
+    const float4 *weights = static_cast<const float4 *>(op.weights) + (size_t)unit * 4 * QUADS * quads;
 
     float sums[VALUES];
 #pragma unroll
@@ -75,13 +75,13 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
         float4 w[4 * QUADS];
 #pragma unroll
         for (int piece = 0; piece < 4 * QUADS; piece++) w[piece] = weights[piece * quads + quad];
-        // The segment that holds this quad of k.
+        // The tap that holds this quad of k.
         int k = 4 * quad;
         int index = 0;
-        while (k >= step.segments[index].plane.channels) k -= step.segments[index++].plane.channels;
-        const Segment &segment = step.segments[index];
-        const int channels = segment.plane.channels;
-        const float *x = operand<float>(step, segment, {row, column, first_image}) + k;
+        while (k >= op.taps.channels(index)) k -= op.taps.channels(index++);
+        const Tap tap = op.taps.at(index);
+        const int channels = tap.ring.channels;
+        const float *x = operand<float>(tap, op.batch, {row, column, first_image}) + k;
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             // Images beyond the batch repeat the last one; their sums are dropped.
@@ -121,8 +121,8 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
         const int channel = 4 * unit + within;
         // Places of the sum (and of b, when gated) among the unit's columns.
         const int place = QUADS == 2 ? within / 2 * 4 + within % 2 : within;
-        const float *start = step.partial ? step.partial + ((size_t)column * step.batch + image) * step.width
-                                          : step.bias + (size_t)step.classes[image] * step.width;
+        const float *start = op.partial ? op.partial + ((size_t)column * op.batch + image) * op.width
+                                          : op.bias + (size_t)op.classes[image] * op.width;
         start += unit * COLUMNS + place;
         float a = start[0];
         float b = QUADS == 2 ? start[2] : 0.0f;
@@ -131,10 +131,8 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
             a += values[0];
             if (QUADS == 2) b += values[2];
         }
-        const Place at = {row, column, image};
-        float y = a;
-        if (QUADS == 2) y = gate(a, b) + residual<1>(step, at, channel).at[0];
-        push<float, 1>(step, at, channel, &y);
+        float y = QUADS == 2 ? gated(op.gate, a, b) : a;
+        finish<float, 1>(op, {row, column, image}, channel, &y);
     }
 }
 
@@ -142,14 +140,14 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 
 using namespace pixel;
 
-#define PIXEL_STEP(name, rows, quads)                                                                  \
-    extern "C" __global__ void __launch_bounds__(MAX_THREADS) name(const __grid_constant__ Step step) { \
-        pixel_step<rows, quads>(step);                                                                 \
+#define PIXEL_OP(name, rows, quads)                                                                 \
+    extern "C" __global__ void __launch_bounds__(MAX_THREADS) name(const __grid_constant__ Op op) { \
+        pixel_op<rows, quads>(op);                                                                  \
     }
 
-PIXEL_STEP(pixel_step_1, 1, 1)
-PIXEL_STEP(pixel_step_4, 4, 1)
-PIXEL_STEP(pixel_step_16, 16, 1)
-PIXEL_STEP(pixel_gate_1, 1, 2)
-PIXEL_STEP(pixel_gate_4, 4, 2)
-PIXEL_STEP(pixel_gate_16, 16, 2)
+PIXEL_OP(pixel_op_1, 1, 1)
+PIXEL_OP(pixel_op_4, 4, 1)
+PIXEL_OP(pixel_op_16, 16, 1)
+PIXEL_OP(pixel_gate_1, 1, 2)
+PIXEL_OP(pixel_gate_4, 4, 2)
+PIXEL_OP(pixel_gate_16, 16, 2)

@@ -1,11 +1,11 @@
-// Pixel phase in f16 or bf16 with f32 sums: one step of the plan for the current pixel of every image.
+// Pixel phase in f16 or bf16 with f32 sums: one op for the current pixel of every image.
 // What is computed is said in pixel.cu; operands and weights are of the half type.
 // Compiled for: compute_80
 //
 // Weights: [unit][k / 32][lane][8]: a unit is 8 columns of the mma, that is 8 channels or (gated) a
 // and b of 4, alternating; lane (g, t) holds k 8 t to 8 t + 7 of column g (half.cuh). So a warp reads 512
-// contiguous bytes per chunk of 32 k, and each byte is read once. k is filled up with zeros at the
-// very end only: a piece of 8 k lies within one segment.
+// contiguous bytes per chunk of 32 k, and each byte is read once. k is padded with zeros at the very
+// end only: a piece of 8 k lies within one tap.
 //
 // Launch: grid (units, ceil(batch / 16)), 2 to 16 warps: one for every two chunks of k up to 1024.
 // Shared memory: 16 x 128 floats. Per launch: depth * 8 * 2 bytes of weights per unit and 16
@@ -27,33 +27,31 @@ constexpr int IMAGES = 16;
 constexpr int UNIT = 8;
 constexpr int AT_ONCE = 2; // chunks loaded together
 
-// This lane's pieces of two images' operands; zeros beyond the last segment.
+// This lane's pieces of two images' operands; zeros beyond the last tap.
 template <typename T>
-__device__ __forceinline__ void load(const Step &step, Place low_at, int high_image, int k, uint4 &low, uint4 &high) {
+__device__ __forceinline__ void load(const Op &op, Place low_at, int high_image, int k, uint4 &low, uint4 &high) {
     int index = 0;
-    while (index < step.segment_count && k >= step.segments[index].plane.channels) {
-        k -= step.segments[index++].plane.channels;
-    }
+    while (index < op.taps.count && k >= op.taps.channels(index)) k -= op.taps.channels(index++);
     low = high = make_uint4(0, 0, 0, 0);
-    if (index == step.segment_count) return;
-    const Segment &segment = step.segments[index];
-    const T *from = operand<T>(step, segment, low_at) + k;
+    if (index == op.taps.count) return;
+    const Tap tap = op.taps.at(index);
+    const T *from = operand<T>(tap, op.batch, low_at) + k;
     low = *reinterpret_cast<const uint4 *>(from);
-    high = *reinterpret_cast<const uint4 *>(from + (high_image - low_at.image) * segment.plane.channels);
+    high = *reinterpret_cast<const uint4 *>(from + (high_image - low_at.image) * tap.ring.channels);
 }
 
 template <typename T>
-__device__ __forceinline__ void pixel_step(const Step &step) {
+__device__ __forceinline__ void pixel_op(const Op &op) {
     __shared__ __align__(8) float by_warp[MAX_WARPS][IMAGES * UNIT];
 
     const int unit = blockIdx.x;
     const int first_image = blockIdx.y * IMAGES;
-    const int images = min(IMAGES, step.batch - first_image);
+    const int images = min(IMAGES, op.batch - first_image);
     const int lane = threadIdx.x % 32;
     const int warp = threadIdx.x / 32;
     const int warps = blockDim.x / 32;
-    const int chunks = (step.depth + CHUNK - 1) / CHUNK;
-    const uint4 *weights = static_cast<const uint4 *>(step.weights) + (size_t)unit * chunks * 32 + lane;
+    const int chunks = (op.depth + CHUNK - 1) / CHUNK;
+    const uint4 *weights = static_cast<const uint4 *>(op.weights) + (size_t)unit * chunks * 32 + lane;
 
     uint4 w[AT_ONCE];
     auto load_weights = [&](int first) {
@@ -61,27 +59,27 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
         for (int i = 0; i < AT_ONCE; i++) {
             const int chunk = first + i * warps;
             // Nothing is read of what fills up the last chunk.
-            const bool any = chunk * CHUNK + lane % 4 * PIECE < step.depth;
+            const bool any = chunk * CHUNK + lane % 4 * PIECE < op.depth;
             w[i] = any ? weights[chunk * 32] : make_uint4(0, 0, 0, 0);
         }
     };
     load_weights(warp);
-    const int row = step.position->x >> step.level;
-    const int column = step.position->y >> step.level;
+    const int row = op.position->x >> op.row_shift;
+    const int column = op.position->y >> op.column_shift;
 
-    // The first two warps finish two sums per thread: of two channels, or a and b of one.
+    // The first two warps finish two outputs per thread: two channels, or a and b of one.
     const int pair = threadIdx.x % 4;
     const int within = threadIdx.x / 4;
     const bool finishes = threadIdx.x < IMAGES * UNIT / 2 && within < images;
     const Place at = {row, column, first_image + within};
-    const int channel = step.gated ? unit * (UNIT / 2) + pair : unit * UNIT + 2 * pair;
+    const int channel = op.gate ? unit * (UNIT / 2) + pair : unit * UNIT + 2 * pair;
     float result[2];
     if (finishes) {
-        const float *start = step.partial ? step.partial + ((size_t)column * step.batch + at.image) * step.width
-                                          : step.bias + (size_t)step.classes[at.image] * step.width;
-        start += start_of(step.gated, channel);
+        const float *start = op.partial ? op.partial + ((size_t)column * op.batch + at.image) * op.width
+                                          : op.bias + (size_t)op.classes[at.image] * op.width;
+        start += start_of(op.gate != NO_GATE, channel);
         result[0] = start[0];
-        result[1] = start[step.gated ? 16 : 1];
+        result[1] = start[op.gate ? 16 : 1];
     }
 
     float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -93,7 +91,7 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
             const int k = (first + i * warps) * CHUNK + lane % 4 * PIECE;
-            load<T>(step, low_at, high_image, k, low[i], high[i]);
+            load<T>(op, low_at, high_image, k, low[i], high[i]);
         }
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) multiply_add<T>(sums, low[i], high[i], w[i]);
@@ -110,11 +108,11 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
         result[0] += values.x;
         result[1] += values.y;
     }
-    if (step.gated) {
-        const float y = gate(result[0], result[1]) + residual<1>(step, at, channel).at[0];
-        push<T, 1>(step, at, channel, &y);
+    if (op.gate) {
+        float y = gated(op.gate, result[0], result[1]);
+        finish<T, 1>(op, at, channel, &y);
     } else {
-        push<T, 2>(step, at, channel, result);
+        finish<T, 2>(op, at, channel, result);
     }
 }
 
@@ -122,10 +120,10 @@ __device__ __forceinline__ void pixel_step(const Step &step) {
 
 using namespace pixel_half;
 
-extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_f16(const __grid_constant__ Step step) {
-    pixel_step<F16>(step);
+extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_op_f16(const __grid_constant__ Op op) {
+    pixel_op<F16>(op);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_step_bf16(const __grid_constant__ Step step) {
-    pixel_step<Bf16>(step);
+extern "C" __global__ void __launch_bounds__(32 * MAX_WARPS) pixel_op_bf16(const __grid_constant__ Op op) {
+    pixel_op<Bf16>(op);
 }

@@ -1,21 +1,22 @@
-// Row phase: one step of the plan for all columns and images of a row (or of the whole image).
+// Row phase: one op for all columns and images of a row (or of the whole image).
 //
-//   sums[m][n] = bias[class][n] + sum over segments s, k of operand_s[m][k] * weights[s, k][n]
+//   outputs[m][n] = bias[class][n] + sum over taps t, k of operand_t[m][k] * weights[t, k][n]
 //
-// with m = (row, column, image), M = rows * columns * batch. Then the sums are stored as partial
-// sums, or finished: y = sum, or y = residual + a * sigmoid(b); y, elu(y) and concat_elu(y) are
-// pushed into the caches that need them. Convolutions of stride 1 and 2, deconvolutions (one output
-// parity per launch) and nins are all lists of segments; a cache's pop is an address.
+// with m = (row, column, image), M = rows * columns * batch. Then the outputs are stored as partial
+// sums, or finished: y = outputs, or a * sigmoid(b), or tanh(a) * sigmoid(b), plus a residual if
+// there is one; y is written under every activation in which it is read. Convolutions of any stride
+// and dilation, deconvolutions (one output parity per launch) and 1x1 convolutions are all lists of
+// taps; looking back in a row ring is an address.
 //
-// Weights: [n / 32][k][32], each segment's k filled up to a multiple of 16 with zeros. A gated
-// step's columns come in fours a, a, b, b of two channels, so a thread holds both halves.
+// Weights: [n / 32][k][32], each tap's k padded to a multiple of 16 with zeros. A gated op's columns
+// come in fours a, a, b, b of two channels, so a thread holds both halves.
 //
 // Launch: grid (ceil(M / 64), width / 32), 128 threads, each 4 x 4 sums; static shared memory 2 x
 // (16 x 68 + 16 x 32) floats. Per launch: M * depth * 4 bytes of operands per 32 columns, depth *
 // width * 4 bytes of weights per 64 rows, 2 * M * depth * width operations.
 //
 // How it was arrived at: small tiles, because even a full-resolution row of 16 images is only 512
-// rows: 64 x 32 gives 40 blocks for 160 sums and fills 320 without waste. Operands are transposed
+// rows: 64 x 32 gives 40 blocks for 160 outputs and fills 320 without waste. Operands are transposed
 // on their way into shared memory (rows 68 apart: neither stores nor loads conflict), the next
 // tile is on its way while this one is multiplied, and one barrier per tile suffices.
 
@@ -31,21 +32,21 @@ constexpr int STRIDE = TILE_ROWS + 4;
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_constant__ Step step) {
+extern "C" __global__ void __launch_bounds__(THREADS) row_op(const __grid_constant__ Op op) {
     __shared__ __align__(16) float operands[2][DEPTH][STRIDE];
     __shared__ __align__(16) float weights[2][DEPTH][TILE_COLUMNS];
 
     const int thread = threadIdx.x;
-    const int rows = (step.rows ? step.rows : 1) * step.columns * step.batch;
+    const int rows = (op.rows ? op.rows : 1) * op.columns * op.batch;
 
     // Loading: two quads of k, 8 apart, of one row; one quad of columns of one k.
     const int load_row = thread / 2;
     const int load_k = thread % 2 * 4;
     const int load_m = blockIdx.x * TILE_ROWS + load_row;
     const bool loads = load_m < rows;
-    const Place load_at = place(step, loads ? load_m : 0);
+    const Place load_at = place(op, loads ? load_m : 0);
     const float4 *packed =
-        static_cast<const float4 *>(step.weights) + (size_t)blockIdx.y * step.depth * (TILE_COLUMNS / 4) + thread;
+        static_cast<const float4 *>(op.weights) + (size_t)blockIdx.y * op.weight_depth * (TILE_COLUMNS / 4) + thread;
 
     // Multiplying: rows 4 * y .., columns 4 * x ..
     const int x = thread % 8;
@@ -57,15 +58,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
         int m = blockIdx.x * TILE_ROWS + 4 * y + i;
         float4 bias = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (m < rows) {
-            bias = *reinterpret_cast<const float4 *>(step.bias + (size_t)step.classes[m % step.batch] * step.width + column);
+            bias = *reinterpret_cast<const float4 *>(op.bias + (size_t)op.classes[m % op.batch] * op.width + column);
         }
         sums[i][0] = bias.x, sums[i][1] = bias.y, sums[i][2] = bias.z, sums[i][3] = bias.w;
     }
 
-    int segment = 0;
+    int tap = 0;
     int k = 0;
-    const float *from = operand<float>(step, step.segments[0], load_at);
-    int channels = step.segments[0].plane.channels;
+    const float *from;
+    int channels;
+    auto look = [&]() {
+        const Tap at = op.taps.at(tap);
+        from = operand<float>(at, op.batch, load_at);
+        channels = at.ring.channels;
+    };
+    look();
     const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     float4 next_first, next_second, next_weights;
 
@@ -76,11 +83,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
         next_first = loads && k + load_k < channels ? *reinterpret_cast<const float4 *>(from + k + load_k) : zero;
         next_second = loads && k + load_k + 8 < channels ? *reinterpret_cast<const float4 *>(from + k + load_k + 8) : zero;
         k += DEPTH;
-        if (k >= channels && segment + 1 < step.segment_count) {
-            segment++;
+        if (k >= channels && tap + 1 < op.taps.count) {
+            tap++;
             k = 0;
-            from = operand<float>(step, step.segments[segment], load_at);
-            channels = step.segments[segment].plane.channels;
+            look();
         }
     };
     auto put = [&](int buffer) {
@@ -95,10 +101,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
         operands[buffer][load_k + 11][load_row] = next_second.w;
     };
 
-    // The row phase uses the leading segments of the weights only.
-    int tiles = 0;
-    for (int i = 0; i < step.segment_count; i++) tiles += (step.segments[i].plane.channels + DEPTH - 1) / DEPTH;
-
+    const int tiles = op.depth / DEPTH;
     fetch();
     put(0);
     __syncthreads();
@@ -125,19 +128,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) row_step(const __grid_cons
     for (int i = 0; i < 4; i++) {
         int m = blockIdx.x * TILE_ROWS + 4 * y + i;
         if (m >= rows) continue;
-        Place at = place(step, m);
-        if (!step.finish) {
-            size_t row = (size_t)at.column * step.batch + at.image;
-            *reinterpret_cast<float4 *>(step.partial + row * step.width + column) =
+        Place at = place(op, m);
+        if (!op.finish) {
+            size_t row = (size_t)at.column * op.batch + at.image;
+            *reinterpret_cast<float4 *>(op.partial + row * op.width + column) =
                 make_float4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
-        } else if (step.gated) {
+        } else if (op.gate) {
             int channel = column / 2;
-            if (channel >= step.channels) continue;
-            const Few<float, 2> start = residual<2>(step, at, channel);
-            float result[2] = {gate(sums[i][0], sums[i][2]) + start.at[0], gate(sums[i][1], sums[i][3]) + start.at[1]};
-            push<float, 2>(step, at, channel, result);
-        } else if (column < step.channels) {
-            push<float, 4>(step, at, column, sums[i]);
+            if (channel >= op.result.channels) continue;
+            float y[2] = {gated(op.gate, sums[i][0], sums[i][2]), gated(op.gate, sums[i][1], sums[i][3])};
+            finish<float, 2>(op, at, channel, y);
+        } else if (column < op.result.channels) {
+            finish<float, 4>(op, at, column, sums[i]);
         }
     }
 }

@@ -1,183 +1,259 @@
-//! Buffers of a batch on a device: caches, residuals, partial sums, the request and the images.
+//! Buffers of a batch on a device: row rings, partial sums, the request and what is kept of the
+//! images.
 //!
-//! Rows lie as on the CPU: `[slot][column][batch][channels]` with a zero column on either side; row
-//! r in slot `(r + 1) % slots`. Nothing is ever moved: writing a row overwrites the oldest one.
+//! Rows lie as [`Layout`] says. Nothing is ever moved: writing a row overwrites the oldest one.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits, sys};
+use std::collections::BTreeMap;
+
+use cudarc::driver::{CudaSlice, sys};
 
 use super::device::Device;
+use super::dtype::{DeviceStorage, allocated, stored};
 use super::error::{Context, CudaError};
-use super::parameters;
+use super::launches::{OutputShared, Part};
+use super::parameters::{self, INLINE_TAPS, RowRing};
 use super::tiling::packed_width;
-use crate::engine::Precision;
-use crate::model::{Form, Hyperparameters, Plan, Step};
+use crate::network::layout::{Extent, Layout, Rows, Shape};
+use crate::network::{Activation, Dtype, Graph, OpId, Tap, TensorId};
+
+/// Which values of the images are kept on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeptValues {
+    None,
+    /// Those of the current row, `[image][column][channel]`.
+    Row,
+    /// All, `[image][row][column][channel]`.
+    All,
+}
+
+/// Of which pixels the parameters are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeptParameters {
+    None,
+    /// Of a stage of the current one, `[image][parameter]`.
+    Pixel,
+    /// Of all, `[image][pixel][stage][parameter]`; with room for likelihoods.
+    All,
+}
 
 /// What a batch needs buffers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub height: usize,
-    pub width: usize,
-    pub batch: usize,
-    /// Whole images of activations instead of caches of a few rows.
-    pub whole: bool,
-    /// Whether the mixture parameters of all pixels are kept.
-    pub params: bool,
+pub(super) struct BatchShape {
+    pub images: Shape,
+    pub extent: Extent,
+    /// Most rows that an image is given.
+    pub prefix_rows: usize,
+    pub values: KeptValues,
+    pub parameters: KeptParameters,
 }
 
-impl Shape {
-    pub fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-}
-
-/// Rows of one activation in one form.
-#[derive(Clone, Copy, Debug)]
-struct PlaneShape {
-    slots: usize,
-    columns: usize,
-    channels: usize,
-    element_bytes: usize,
-}
-
-impl PlaneShape {
-    fn bytes(&self, batch: usize) -> usize {
-        self.slots * self.columns * self.channels * self.element_bytes * batch
-    }
-}
-
-/// The four kinds of planes of an activation: f32 residual stream, then by [`Form`].
-type PlaneShapes = [Option<PlaneShape>; 4];
-
-fn plane_shapes(plan: &Plan, precision: Precision, shape: &Shape) -> Vec<PlaneShapes> {
-    let of = |activation: &crate::model::Activation| {
-        let columns = (shape.width >> activation.level) + 2;
-        let slots = |cached: usize| match shape.whole {
-            false => cached,
-            // Two zero rows above the image: the vertical init looks two rows up.
-            true => (shape.height >> activation.level) + 2,
-        };
-        let plane = |form: Form| {
-            let rows = activation.cache_rows[form as usize];
-            (rows > 0).then(|| PlaneShape {
-                slots: slots(rows),
-                columns,
-                channels: precision.stored_as(activation.channels, form),
-                element_bytes: precision.bytes(),
-            })
-        };
-        let raw = activation.residual.then(|| PlaneShape {
-            slots: slots(1),
-            columns,
-            channels: precision.stored(activation.channels),
-            element_bytes: size_of::<f32>(),
-        });
-        [
-            raw,
-            plane(Form::Plain),
-            plane(Form::Elu),
-            plane(Form::ConcatElu),
-        ]
-    };
-    plan.activations.iter().map(of).collect()
-}
-
-/// f32 sums per column and image that the row phase leaves for the pixel phase; 0 if none.
-fn partial_len(step: &Step, precision: Precision, shape: &Shape) -> usize {
-    let kept = !shape.whole && !step.row_terms().is_empty() && !step.complete_in_row_phase();
-    if !kept {
-        return 0;
-    }
-    (shape.width >> step.level) * shape.batch * packed_width(step, precision)
-}
-
-/// A plane of zeros on a device.
+/// Lengths of all buffers of a batch.
 #[derive(Debug)]
-struct Plane {
+pub(super) struct BufferPlan<'a> {
+    graph: &'a Graph,
+    dtype: Dtype,
+    pub shape: BatchShape,
+    layout: Layout,
+}
+
+impl<'a> BufferPlan<'a> {
+    pub fn new(graph: &'a Graph, dtype: Dtype, shape: BatchShape) -> Self {
+        let storage = DeviceStorage(dtype);
+        let mut layout = Layout::new(graph, shape.images, shape.extent, &storage);
+        // The parameters of a stage are summed at once, whenever their operands are known.
+        for stage in &graph.stages {
+            layout.partials[stage.output] = None;
+        }
+        Self {
+            graph,
+            dtype,
+            shape,
+            layout,
+        }
+    }
+
+    /// Values or codes of a row of an image.
+    fn row(&self) -> usize {
+        self.shape.images.width * self.graph.channels()
+    }
+
+    fn values(&self) -> usize {
+        let rows = match self.shape.values {
+            KeptValues::None => 0,
+            KeptValues::Row => 1,
+            KeptValues::All => self.shape.images.height,
+        };
+        self.shape.images.batch * rows * self.row()
+    }
+
+    fn prefix(&self) -> usize {
+        self.shape.images.batch * self.shape.prefix_rows * self.row()
+    }
+
+    fn parameters(&self) -> usize {
+        let Shape { batch, .. } = self.shape.images;
+        match self.shape.parameters {
+            KeptParameters::None => 0,
+            KeptParameters::Pixel => batch * self.graph.output.parameters(),
+            KeptParameters::All => batch * self.shape.images.pixels() * self.graph.parameters(),
+        }
+    }
+
+    fn nats(&self) -> usize {
+        match self.shape.parameters {
+            KeptParameters::All => self.shape.images.batch * self.shape.images.pixels(),
+            _ => 0,
+        }
+    }
+
+    fn fed(&self) -> usize {
+        match self.shape.parameters {
+            KeptParameters::Pixel => self.shape.images.batch * self.graph.output.channels(),
+            _ => 0,
+        }
+    }
+
+    /// Parameters of the current pixel, where shared memory has no room for those of some stage.
+    fn scratch(&self) -> usize {
+        let ops = self.graph.stages.iter().map(|stage| stage.output);
+        let beyond =
+            ops.filter(|&id| OutputShared::new(self.graph, id, self.dtype).needs_scratch());
+        let widths = beyond.map(|id| packed_width(&self.graph.ops[id], self.dtype));
+        self.shape.images.batch * widths.max().unwrap_or(0)
+    }
+
+    /// The taps of each launch that has more than its parameters hold.
+    fn tables(&self) -> impl Iterator<Item = (OpId, Part, &'a [Tap])> {
+        let graph = self.graph;
+        let parts = (0..graph.ops.len()).flat_map(move |id| Part::ALL.map(|part| (id, part)));
+        let extent = self.shape.extent;
+        parts.filter_map(move |(id, part)| {
+            let op = &graph.ops[id];
+            let taps = part.taps(op);
+            (part.is_launched(op, extent) && taps.len() > INLINE_TAPS).then_some((id, part, taps))
+        })
+    }
+
+    /// Bytes of all buffers but the values.
+    pub fn cache_bytes(&self) -> usize {
+        let batch = self.shape.images.batch;
+        let taps: usize = self.tables().map(|(.., taps)| taps.len()).sum();
+        let others = [
+            2 * size_of::<i32>() * batch,
+            size_of::<i32>() * batch,
+            size_of::<i32>() * batch,
+            size_of::<u64>() * batch,
+            size_of::<parameters::Request>(),
+            size_of::<u16>() * self.prefix(),
+            size_of::<f32>() * self.parameters(),
+            size_of::<f64>() * self.nats(),
+            size_of::<f32>() * self.fed(),
+            size_of::<f32>() * self.scratch(),
+            size_of::<parameters::Tap>() * taps,
+        ];
+        let others: usize = others.into_iter().map(allocated).sum();
+        self.layout.cache_bytes(&DeviceStorage(self.dtype)) + others
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.cache_bytes() + allocated(size_of::<f32>() * self.values())
+    }
+}
+
+/// Rows of zeros on a device.
+#[derive(Debug)]
+struct Ring {
     buffer: CudaSlice<u8>,
-    shape: PlaneShape,
+    rows: Rows,
+}
+
+impl Ring {
+    fn new(device: &Device, rows: Option<Rows>, batch: usize) -> Result<Option<Self>, CudaError> {
+        let Some(rows) = rows else {
+            return Ok(None);
+        };
+        let buffer = device.zeros(rows.bytes(batch))?;
+        Ok(buffer.map(|buffer| Self { buffer, rows }))
+    }
+
+    fn parameters(&self, device: &Device) -> RowRing {
+        RowRing {
+            base: device.address(&self.buffer),
+            rows: self.rows.rows as i32,
+            columns: self.rows.columns as i32,
+            left: self.rows.left as i32,
+            channels: self.rows.channels as i32,
+        }
+    }
+}
+
+/// The rings of a tensor.
+#[derive(Debug)]
+struct TensorRings {
+    operands: [Option<Ring>; Activation::COUNT],
+    residual: Option<Ring>,
+    /// Channels as stored.
+    channels: usize,
 }
 
 /// All buffers of a batch.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    pub shape: Shape,
-    planes: Vec<[Option<Plane>; 4]>,
-    /// By step.
-    partials: Vec<Option<CudaSlice<f32>>>,
+    pub shape: BatchShape,
+    tensors: Vec<TensorRings>,
+    /// By op.
+    partials: Vec<Option<Ring>>,
+    /// Taps of launches that have more than their parameters hold, and where those of each begin.
+    tap_table: Option<CudaSlice<parameters::Tap>>,
+    tap_starts: BTreeMap<(OpId, Part), usize>,
     /// (row, column) of the current pixel, per image.
     pub position: CudaSlice<i32>,
     /// Class of each image.
     pub classes: CudaSlice<i32>,
-    /// Levels given, and how many from the top per image.
-    pub given: CudaSlice<u8>,
-    pub given_count: CudaSlice<i32>,
     /// Index of each image among the random numbers.
     pub index: CudaSlice<u64>,
-    /// Seed, then temperature and continuous.
-    pub request: CudaSlice<u64>,
-    /// The finished images.
-    pub values: CudaSlice<f32>,
-    /// Mixture parameters of all pixels, if kept.
-    pub params: Option<CudaSlice<f32>>,
-    /// Log-likelihoods of all pixels in nats, if the parameters are kept.
+    pub request: CudaSlice<parameters::Request>,
+    /// How many rows each image is given.
+    pub prefix_rows: CudaSlice<i32>,
+    /// Codes of these rows.
+    pub prefix: Option<CudaSlice<u16>>,
+    pub values: Option<CudaSlice<f32>>,
+    pub parameters: Option<CudaSlice<f32>>,
+    /// Log-likelihoods of all pixels in nats.
     pub nats: Option<CudaSlice<f64>>,
-}
-
-/// Bytes of all buffers of a batch.
-pub(super) fn bytes(
-    plan: &Plan,
-    hyper: &Hyperparameters,
-    precision: Precision,
-    shape: &Shape,
-) -> usize {
-    let planes: usize = plane_shapes(plan, precision, shape)
-        .iter()
-        .flatten()
-        .flatten()
-        .map(|plane| plane.bytes(shape.batch))
-        .sum();
-    let partials = plan.steps.iter();
-    let partials: usize = partials
-        .map(|step| partial_len(step, precision, shape))
-        .sum();
-    let pixels = shape.pixels() * shape.batch;
-    // Parameters and, in f64, log-likelihoods.
-    let params = if shape.params {
-        hyper.params_per_pixel() + 2
-    } else {
-        0
-    };
-    planes
-        + 4 * (partials + pixels * (hyper.channels + params))
-        + pixels * hyper.channels
-        + 32 * shape.batch
+    /// Values that the host chose for the current pixel.
+    pub fed: Option<CudaSlice<f32>>,
+    pub scratch: Option<CudaSlice<f32>>,
 }
 
 impl Buffers {
     /// Allocates everything, all zeros.
-    pub fn new(
-        device: &Device,
-        plan: &Plan,
-        hyper: &Hyperparameters,
-        precision: Precision,
-        shape: Shape,
-    ) -> Result<Self, CudaError> {
+    pub fn new(device: &Device, plan: &BufferPlan<'_>) -> Result<Self, CudaError> {
         let (free, _) = device.memory()?;
-        let needed = bytes(plan, hyper, precision, &shape);
+        let needed = plan.bytes();
         let out_of_memory = || {
-            let one = bytes(plan, hyper, precision, &Shape { batch: 1, ..shape });
+            let images = Shape {
+                batch: 1,
+                ..plan.shape.images
+            };
+            let one = BatchShape {
+                images,
+                ..plan.shape
+            };
+            let one = BufferPlan::new(plan.graph, plan.dtype, one).bytes();
             CudaError::OutOfMemory {
                 device: device.info.ordinal,
                 needed,
                 free,
-                // Buffers are rounded up a little when they are allocated.
+                // Memory may be in pieces.
                 largest: (free - free / 16) / one.max(1),
             }
         };
         if needed > free {
             return Err(out_of_memory());
         }
-        Self::allocate(device, plan, hyper, precision, shape).map_err(|error| match error {
+        Self::allocate(device, plan).map_err(|error| match error {
             CudaError::Driver { source, .. }
                 if source.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY =>
             {
@@ -187,104 +263,120 @@ impl Buffers {
         })
     }
 
-    fn allocate(
-        device: &Device,
-        plan: &Plan,
-        hyper: &Hyperparameters,
-        precision: Precision,
-        shape: Shape,
-    ) -> Result<Self, CudaError> {
-        let mut planes = Vec::new();
-        for shapes in plane_shapes(plan, precision, &shape) {
-            let mut forms = [None, None, None, None];
-            for (form, plane) in forms.iter_mut().zip(shapes) {
-                if let Some(plane) = plane {
-                    *form = Some(Plane {
-                        buffer: zeros(device, plane.bytes(shape.batch))?,
-                        shape: plane,
-                    });
-                }
+    fn allocate(device: &Device, plan: &BufferPlan<'_>) -> Result<Self, CudaError> {
+        let batch = plan.shape.images.batch;
+        let mut tensors = Vec::new();
+        for (tensor, rows) in plan.graph.tensors.iter().zip(&plan.layout.tensors) {
+            let mut operands = [const { None }; Activation::COUNT];
+            for (operand, &rows) in operands.iter_mut().zip(&rows.operands) {
+                *operand = Ring::new(device, rows, batch)?;
             }
-            planes.push(forms);
-        }
-        let mut partials = Vec::new();
-        for step in &plan.steps {
-            partials.push(match partial_len(step, precision, &shape) {
-                0 => None,
-                len => Some(zeros(device, len)?),
+            tensors.push(TensorRings {
+                operands,
+                residual: Ring::new(device, rows.residual, batch)?,
+                channels: stored(plan.dtype, tensor.channels),
             });
         }
-        let pixels = shape.pixels() * shape.batch;
-        Ok(Self {
-            shape,
-            planes,
-            partials,
-            position: zeros(device, 2 * shape.batch)?,
-            classes: zeros(device, shape.batch)?,
-            given: zeros(device, pixels * hyper.channels)?,
-            given_count: zeros(device, shape.batch)?,
-            index: zeros(device, shape.batch)?,
-            request: zeros(device, 2)?,
-            values: zeros(device, pixels * hyper.channels)?,
-            params: match shape.params {
-                true => Some(zeros(device, pixels * hyper.params_per_pixel())?),
-                false => None,
-            },
-            nats: match shape.params {
-                true => Some(zeros(device, pixels)?),
-                false => None,
-            },
-        })
+        let partials = plan.layout.partials.iter();
+        let partials = partials.map(|&rows| Ring::new(device, rows, batch));
+        let mut buffers = Self {
+            shape: plan.shape,
+            tensors,
+            partials: partials.collect::<Result<_, _>>()?,
+            tap_table: None,
+            tap_starts: BTreeMap::new(),
+            position: some(device.zeros(2 * batch)?)?,
+            classes: some(device.zeros(batch)?)?,
+            index: some(device.zeros(batch)?)?,
+            request: device.upload(&[parameters::Request::default()])?,
+            prefix_rows: some(device.zeros(batch)?)?,
+            prefix: device.zeros(plan.prefix())?,
+            values: device.zeros(plan.values())?,
+            parameters: device.zeros(plan.parameters())?,
+            nats: device.zeros(plan.nats())?,
+            fed: device.zeros(plan.fed())?,
+            scratch: device.zeros(plan.scratch())?,
+        };
+        let mut table = Vec::new();
+        for (id, part, taps) in plan.tables() {
+            buffers.tap_starts.insert((id, part), table.len());
+            table.extend(taps.iter().map(|tap| buffers.tap(device, tap)));
+        }
+        if !table.is_empty() {
+            buffers.tap_table = Some(device.upload(&table)?);
+        }
+        Ok(buffers)
     }
 
-    /// Empties the caches and goes back to the first pixel.
+    /// Empties the rings and goes back to the first pixel.
     pub fn reset(&mut self, device: &Device) -> Result<(), CudaError> {
-        let planes = self.planes.iter_mut().flatten().flatten();
-        for buffer in planes.map(|plane| &mut plane.buffer) {
-            let cleared = device.stream.memset_zeros(buffer);
-            cleared.context("clearing a cache")?;
+        let tensors = self.tensors.iter_mut();
+        let rings =
+            tensors.flat_map(|tensor| tensor.operands.iter_mut().chain([&mut tensor.residual]));
+        for ring in rings.flatten() {
+            let cleared = device.stream.memset_zeros(&mut ring.buffer);
+            cleared.context("clearing a row ring")?;
         }
         let cleared = device.stream.memset_zeros(&mut self.position);
         cleared.context("going back to the first pixel")
     }
 
-    /// The f32 residual stream of an activation, as the kernels see it.
-    pub fn raw(&self, device: &Device, activation: usize) -> parameters::Plane {
-        self.plane(device, activation, 0)
-    }
-
-    /// An activation as operand, as the kernels see it.
-    pub fn operand(&self, device: &Device, activation: usize, form: Form) -> parameters::Plane {
-        self.plane(device, activation, 1 + form as usize)
-    }
-
-    fn plane(&self, device: &Device, activation: usize, kind: usize) -> parameters::Plane {
-        let Some(plane) = &self.planes[activation][kind] else {
-            return parameters::Plane::default();
+    /// A tensor that is written, as the kernels see it.
+    pub fn tensor(&self, device: &Device, id: TensorId) -> parameters::Tensor {
+        let rings = &self.tensors[id];
+        let ring = |ring: &Option<Ring>| {
+            let ring = ring.as_ref();
+            ring.map_or_else(RowRing::default, |ring| ring.parameters(device))
         };
-        parameters::Plane {
-            base: device.address(&plane.buffer),
-            slots: plane.shape.slots as i32,
-            columns: plane.shape.columns as i32,
-            channels: plane.shape.channels as i32,
+        parameters::Tensor {
+            activations: rings.operands.each_ref().map(ring),
+            residual: ring(&rings.residual),
+            channels: rings.channels as i32,
             unused: 0,
         }
     }
 
-    /// Address of a step's partial sums; 0 if it has none.
-    pub fn partial(&self, device: &Device, step: usize) -> u64 {
-        self.partials[step]
-            .as_ref()
-            .map_or(0, |buffer| device.address(buffer))
+    /// The taps of a part of an op, as the kernels see them.
+    pub fn taps(&self, device: &Device, id: OpId, part: Part, taps: &[Tap]) -> parameters::Taps {
+        let mut parameters = parameters::Taps {
+            count: taps.len() as i32,
+            ..parameters::Taps::default()
+        };
+        match (self.tap_starts.get(&(id, part)), &self.tap_table) {
+            (Some(start), Some(table)) => {
+                let bytes = start * size_of::<parameters::Tap>();
+                parameters.table = device.address(table) + bytes as u64;
+            }
+            _ => {
+                for (to, tap) in parameters.first.iter_mut().zip(taps) {
+                    *to = self.tap(device, tap);
+                }
+            }
+        }
+        parameters
+    }
+
+    fn tap(&self, device: &Device, tap: &Tap) -> parameters::Tap {
+        let ring = &self.tensors[tap.source].operands[tap.activation as usize];
+        parameters::Tap {
+            ring: ring
+                .as_ref()
+                .map_or_else(RowRing::default, |ring| ring.parameters(device)),
+            row_step: tap.step[0] as i32,
+            column_step: tap.step[1] as i32,
+            row_offset: tap.offset[0] as i32,
+            column_offset: tap.offset[1] as i32,
+        }
+    }
+
+    /// Address of an op's partial sums; 0 if it has none.
+    pub fn partial(&self, device: &Device, id: OpId) -> u64 {
+        let partial = self.partials[id].as_ref();
+        partial.map_or(0, |ring| device.address(&ring.buffer))
     }
 }
 
-fn zeros<T: DeviceRepr + ValidAsZeroBits>(
-    device: &Device,
-    len: usize,
-) -> Result<CudaSlice<T>, CudaError> {
-    device
-        .stream
-        .alloc_zeros(len)
-        .context("allocating the buffers of a batch")
+/// A buffer that every batch has.
+fn some<T>(buffer: Option<T>) -> Result<T, CudaError> {
+    buffer.ok_or(CudaError::Internal("a batch of no images"))
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig,
-    PushKernelArg, result, sys,
+    PushKernelArg, ValidAsZeroBits, result, sys,
 };
-use cudarc::nvrtc::Ptx;
 
 use super::error::{Context, CudaError};
-use super::modules::Module;
-use crate::engine::Precision;
+use super::kernels::{Kernels, Loader};
+use crate::network::{Dtype, OutputDistribution};
 
 /// CUDA 12.0, as the driver reports its version; the PTX is declared as needing it.
 const OLDEST_DRIVER: i32 = 12000;
@@ -36,11 +35,11 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
-    /// Whether there are kernels of this precision for it.
-    pub fn computes_in(&self, precision: Precision) -> bool {
-        let oldest = match precision {
-            Precision::F32 => OLDEST_DEVICE,
-            Precision::F16 | Precision::Bf16 => OLDEST_HALF_DEVICE,
+    /// Whether there are kernels of this dtype for it.
+    pub fn computes_in(&self, dtype: Dtype) -> bool {
+        let oldest = match dtype {
+            Dtype::F32 => OLDEST_DEVICE,
+            Dtype::F16 | Dtype::Bf16 => OLDEST_HALF_DEVICE,
         };
         self.compute_capability >= oldest
     }
@@ -111,65 +110,21 @@ fn driver() -> Result<i32, CudaError> {
     }
 }
 
-/// The entry points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kernel {
-    RowStep,
-    /// In f32: images per block (1, 4 or 16) and whether it gates.
-    PixelStep(usize, bool),
-    /// In f16 or bf16: any images, gated or not.
-    HalfPixelStep,
-    OutputStep,
-    OutputParams,
-    FillImage,
-    LogLikelihood,
-}
-
-/// An entry point with its module and name.
-type Entry = (Kernel, &'static str, &'static str);
-
-const F32_KERNELS: &[Entry] = &[
-    (Kernel::RowStep, "row", "row_step"),
-    (Kernel::PixelStep(1, false), "pixel", "pixel_step_1"),
-    (Kernel::PixelStep(4, false), "pixel", "pixel_step_4"),
-    (Kernel::PixelStep(16, false), "pixel", "pixel_step_16"),
-    (Kernel::PixelStep(1, true), "pixel", "pixel_gate_1"),
-    (Kernel::PixelStep(4, true), "pixel", "pixel_gate_4"),
-    (Kernel::PixelStep(16, true), "pixel", "pixel_gate_16"),
-    (Kernel::OutputStep, "output", "output_step"),
-    (Kernel::OutputParams, "output", "output_params"),
-    (Kernel::FillImage, "output", "fill_image"),
-    (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
-];
-
-const F16_KERNELS: &[Entry] = &[
-    (Kernel::RowStep, "row_half", "row_step_f16"),
-    (Kernel::HalfPixelStep, "pixel_half", "pixel_step_f16"),
-    (Kernel::OutputStep, "output_half", "output_step_f16"),
-    (Kernel::OutputParams, "output_half", "output_params_f16"),
-    (Kernel::FillImage, "output_half", "fill_image_f16"),
-    (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
-];
-
-const BF16_KERNELS: &[Entry] = &[
-    (Kernel::RowStep, "row_half", "row_step_bf16"),
-    (Kernel::HalfPixelStep, "pixel_half", "pixel_step_bf16"),
-    (Kernel::OutputStep, "output_half", "output_step_bf16"),
-    (Kernel::OutputParams, "output_half", "output_params_bf16"),
-    (Kernel::FillImage, "output_half", "fill_image_bf16"),
-    (Kernel::LogLikelihood, "likelihood", "log_likelihood"),
-];
-
-/// A device with the kernels of one precision.
+/// A device with the kernels for a network.
 #[derive(Debug)]
 pub(super) struct Device {
     pub info: DeviceInfo,
     pub stream: Arc<CudaStream>,
-    functions: Vec<(Kernel, CudaFunction)>,
+    pub kernels: Kernels,
 }
 
 impl Device {
-    pub fn open(ordinal: usize, precision: Precision) -> Result<Self, CudaError> {
+    /// Makes a device ready for networks of a dtype and output distribution.
+    pub fn open(
+        ordinal: usize,
+        dtype: Dtype,
+        distribution: OutputDistribution,
+    ) -> Result<Self, CudaError> {
         let devices = devices()?;
         let count = devices.len();
         let Some(info) = devices.into_iter().nth(ordinal) else {
@@ -185,78 +140,41 @@ impl Device {
                 found,
             });
         }
-        if !info.computes_in(precision) {
-            return Err(CudaError::OldForPrecision {
+        if !info.computes_in(dtype) {
+            return Err(CudaError::OldForDtype {
                 device: ordinal,
                 found,
-                precision,
+                dtype,
             });
         }
-        let kernels = match precision {
-            Precision::F32 => F32_KERNELS,
-            Precision::F16 => F16_KERNELS,
-            Precision::Bf16 => BF16_KERNELS,
-        };
         let context = CudaContext::new(ordinal).context("creating a context")?;
         // SAFETY: every buffer is used on this device's one stream only, so nothing has to wait
         // for events.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().context("creating a stream")?;
-        let mut loaded = Vec::new();
-        let mut functions = Vec::new();
-        for &(kernel, name, entry) in kernels {
-            let known = loaded.iter().position(|&(loaded, _)| loaded == name);
-            let index = match known {
-                Some(index) => index,
-                None => {
-                    let Some(module) = Module::find(name, info.architecture()) else {
-                        return Err(CudaError::OldDevice {
-                            device: ordinal,
-                            found,
-                        });
-                    };
-                    let ptx = Ptx::from_src(module.ptx);
-                    let handle =
-                        context
-                            .load_module(ptx)
-                            .map_err(|source| CudaError::Rejected {
-                                module: module.name,
-                                architecture: module.architecture,
-                                source,
-                            })?;
-                    loaded.push((name, handle));
-                    loaded.len() - 1
-                }
-            };
-            let function = loaded[index].1.load_function(entry);
-            functions.push((kernel, function.context("finding a kernel")?));
-        }
+        let kernels = Kernels::load(&mut Loader::new(&context, &info), dtype, distribution)?;
         Ok(Self {
             info,
             stream,
-            functions,
+            kernels,
         })
     }
 
-    /// LaunchMode a kernel on the device's stream.
+    /// Launches a kernel on the device's stream.
     ///
     /// # Safety
-    /// `arguments` must be those of the kernel, and its addresses valid for what it does.
+    /// `parameters` must be those of the kernel, and its addresses valid for what it does.
     pub unsafe fn launch<A: DeviceRepr>(
         &self,
-        kernel: Kernel,
+        kernel: &CudaFunction,
         config: LaunchConfig,
-        arguments: &A,
+        parameters: &A,
     ) -> Result<(), CudaError> {
-        let function = self.functions.iter().find(|(known, _)| *known == kernel);
-        let Some((_, function)) = function else {
-            return Ok(()); // Impossible: the tables list every kernel.
-        };
         // SAFETY: the caller's promise.
         unsafe {
             self.stream
-                .launch_builder(function)
-                .arg(arguments)
+                .launch_builder(kernel)
+                .arg(parameters)
                 .launch(config)
         }
         .context("launching a kernel")
@@ -278,6 +196,28 @@ impl Device {
         }
     }
 
+    /// A buffer of zeros; none of length 0, which cannot be allocated.
+    pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        len: usize,
+    ) -> Result<Option<CudaSlice<T>>, CudaError> {
+        if len == 0 {
+            return Ok(None);
+        }
+        let buffer = self.stream.alloc_zeros(len);
+        buffer
+            .context("allocating the buffers of a batch")
+            .map(Some)
+    }
+
+    /// The content of a buffer; waits for all work before.
+    pub fn download<T: DeviceRepr>(&self, buffer: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
+        let values = self.stream.clone_dtoh(buffer);
+        let values = values.context("copying from the device")?;
+        self.synchronize()?;
+        Ok(values)
+    }
+
     /// Free and total bytes.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.stream
@@ -289,6 +229,11 @@ impl Device {
     /// Address of a buffer; it is used on the device's own stream only.
     pub fn address<T>(&self, buffer: &CudaSlice<T>) -> u64 {
         buffer.device_ptr(&self.stream).0
+    }
+
+    /// Address of a buffer, 0 if there is none.
+    pub fn address_or_null<T>(&self, buffer: &Option<CudaSlice<T>>) -> u64 {
+        buffer.as_ref().map_or(0, |buffer| self.address(buffer))
     }
 
     pub fn synchronize(&self) -> Result<(), CudaError> {

@@ -2,21 +2,20 @@
 
 use cudarc::driver::DriverError;
 
-use crate::engine::Precision;
+use crate::backend::BackendError;
+use crate::network::Dtype;
 
 /// A CUDA device cannot be used, or failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CudaError {
     /// There is no driver library.
-    #[error(
-        "cuda: no NVIDIA driver was found (libcuda); install one of version 525 or later, or use \
-         --device cpu"
-    )]
+    #[error("cuda: no NVIDIA driver was found (libcuda); install one of version 525 or later")]
     NoDriver,
     /// The driver does not know CUDA 12.0.
     #[error(
         "cuda: the driver supports CUDA {}.{}, expected 12.0 or later; update it to version 525 \
-         or later, or use --device cpu",
+         or later",
         .found / 1000, .found % 1000 / 10
     )]
     OldDriver {
@@ -24,7 +23,7 @@ pub enum CudaError {
         found: i32,
     },
     /// The driver finds no device, or not the one asked for.
-    #[error("cuda: expected device {expected}, found {count} device(s); use --device cpu")]
+    #[error("cuda: expected device {expected}, found {count} device(s)")]
     NoDevice {
         /// The ordinal asked for.
         expected: usize,
@@ -33,8 +32,7 @@ pub enum CudaError {
     },
     /// The device is older than the kernels.
     #[error(
-        "cuda: device {device} has compute capability {}.{}, expected 7.5 or higher; use --device \
-         cpu",
+        "cuda: device {device} has compute capability {}.{}, expected 7.5 or higher",
         .found.0, .found.1
     )]
     OldDevice {
@@ -43,25 +41,22 @@ pub enum CudaError {
         /// Its compute capability.
         found: (i32, i32),
     },
-    /// The device is older than the kernels of the precision.
+    /// The device is older than the kernels of the dtype.
     #[error(
-        "cuda: precision {precision}: expected a device of compute capability 8.0 or higher, found \
-         {}.{} (device {device}); use --precision f32",
+        "cuda: {dtype}: expected a device of compute capability 8.0 or higher, found {}.{} (device \
+         {device})",
         .found.0, .found.1
     )]
-    OldForPrecision {
+    OldForDtype {
         /// Its ordinal.
         device: usize,
         /// Its compute capability.
         found: (i32, i32),
-        /// The precision asked for.
-        precision: Precision,
+        /// The dtype asked for.
+        dtype: Dtype,
     },
     /// A weight is too large for f16.
-    #[error(
-        "cuda: precision f16: expected weights up to 65504, found {found}; use --precision bf16 or \
-         f32"
-    )]
+    #[error("cuda: f16: expected weights up to 65504, found {found}")]
     BeyondF16 {
         /// The weight.
         found: f32,
@@ -85,7 +80,7 @@ pub enum CudaError {
     /// The driver rejected a kernel's PTX.
     #[error(
         "cuda: the driver rejected the kernels in {module} for compute_{architecture} ({source}); \
-         update it to version 525 or later, or use --device cpu"
+         update it to version 525 or later"
     )]
     Rejected {
         /// The module's name.
@@ -93,17 +88,24 @@ pub enum CudaError {
         /// What it was compiled for.
         architecture: u32,
         /// What the driver said.
+        #[source]
         source: DriverError,
     },
     /// Something is beyond what the kernels can do.
-    #[error("cuda: {what}: expected {expected}, found {found}; use --device cpu")]
+    #[error("cuda: {what}: expected {expected}, found {found}")]
     Unsupported {
         /// Which quantity.
-        what: &'static str,
+        what: String,
         /// What the kernels can do.
         expected: String,
         /// What was asked for.
         found: String,
+    },
+    /// A panic in an earlier batch left a device in an unknown state.
+    #[error("cuda: device {device}: an earlier batch did not end properly; make a new backend")]
+    Abandoned {
+        /// Its ordinal.
+        device: usize,
     },
     /// Any other failure of a call.
     #[error("cuda: {context} failed ({source})")]
@@ -111,8 +113,18 @@ pub enum CudaError {
         /// What was being done.
         context: &'static str,
         /// What the driver said.
+        #[source]
         source: DriverError,
     },
+    /// A fault of this library.
+    #[error("cuda: internal error: {0}; please report it")]
+    Internal(&'static str),
+}
+
+impl From<CudaError> for BackendError {
+    fn from(error: CudaError) -> Self {
+        Self::Device(Box::new(error))
+    }
 }
 
 /// Says what was being done when a call failed.

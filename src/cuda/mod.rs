@@ -1,12 +1,13 @@
 //! The CUDA backend: the hand-written kernels of `kernels/`, launched over buffers that stay on
-//! the device. It walks the same plan as the CPU backend.
+//! the device. It walks any network's graph and knows no model.
 
+mod backend;
 mod buffers;
-pub mod cost;
 mod device;
 mod dtype;
-mod engine;
 mod error;
+mod kernels;
+mod launch_shape;
 mod launches;
 mod modules;
 mod packed;
@@ -15,7 +16,18 @@ mod queue;
 mod session;
 mod tiling;
 
+pub use backend::CudaBackend;
 pub use device::{DeviceInfo, devices, driver_version};
-pub(crate) use engine::CudaEngine;
 pub use error::CudaError;
+pub use launch_shape::LaunchShape;
 pub use modules::{MODULES, Module};
+
+/// How a GPU is told what to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub enum LaunchMode {
+    /// A row at a time, as a captured graph.
+    #[default]
+    Graph,
+    /// Kernel by kernel, for comparison.
+    Stream,
+}

@@ -1,74 +1,89 @@
-//! A model's weights in the order in which the kernels read them, uploaded once.
+//! A network's weights in the order in which the kernels read them, uploaded once.
 
 use cudarc::driver::CudaSlice;
 
 use super::device::Device;
+use super::dtype::{encode, stored};
 use super::error::CudaError;
 use super::tiling::{
-    CHUNK, MMA_COLUMNS, PixelBlock, TILE_COLUMNS, TILE_DEPTH, output_width, packed_width,
-    pixel_depth, stored_depth, wide_depth,
+    CHUNK, MMA_COLUMNS, PixelBlock, TILE_COLUMNS, TILE_DEPTH, packed_width, pixel_depth,
+    stored_depth, wide_depth,
 };
-use crate::engine::Precision;
-use crate::model::{Epilogue, Plan, Step, Term, Weights};
+use crate::network::{Destination, Dtype, InputEncoding, Network, Op, Tap};
 
 /// k that a lane holds of a chunk.
 const PIECE: usize = 8;
 
-/// The weights of one step on a device, laid out as the kernels of its precision say.
+/// A network's weights on a device.
 #[derive(Debug)]
-pub(super) struct PackedStep {
-    /// All terms, for the row kernel.
+pub(super) struct PackedNetwork {
+    /// By op.
+    pub ops: Vec<PackedOp>,
+    /// Rows of the table of an embedding; none for other inputs.
+    pub table: Option<CudaSlice<f32>>,
+}
+
+/// The weights of one op on a device, laid out as the kernels of its dtype say.
+#[derive(Debug)]
+pub(super) enum PackedOp {
+    /// Of an op that writes a tensor.
+    Tensor(PackedProduct),
+    /// Of an op whose outputs are parameters.
+    Parameters(PackedParameters),
+}
+
+/// Weights for the row and pixel kernels.
+#[derive(Debug)]
+pub(super) struct PackedProduct {
+    /// All taps, for the row kernel.
     pub wide: CudaSlice<u8>,
-    /// k of `wide`, with filling.
+    /// k of `wide`, with padding.
     pub wide_depth: usize,
-    /// The terms of the pixel phase, for the pixel kernel.
+    /// The taps of the pixel phase, for the pixel kernel; none if there are none.
     pub pixel: Option<CudaSlice<u8>>,
     /// k of `pixel`.
     pub pixel_depth: usize,
     /// What the sums start from: `[class][width]`.
     pub bias: CudaSlice<f32>,
-    /// Sums with filling.
+    /// Outputs with padding.
     pub width: usize,
-    /// Whether columns are of two halves.
-    pub gated: bool,
     /// Channels of the result as stored.
     pub channels: usize,
 }
 
-/// The output nin: `[k][width]`.
+/// Weights for the output kernels: `[k][width]`.
 #[derive(Debug)]
-pub(super) struct PackedOutput {
+pub(super) struct PackedParameters {
     pub weights: CudaSlice<u8>,
+    /// `[class][width]`, or `[width]` without class term.
     pub bias: CudaSlice<f32>,
     pub depth: usize,
     pub width: usize,
 }
 
-/// One step's weights as the kernels' columns see them.
+/// One op's weights as the kernels' columns see them.
 struct Source<'a> {
-    weights: &'a Weights,
-    plan: &'a Plan,
-    step: &'a Step,
-    precision: Precision,
+    network: &'a Network,
+    op: &'a Op,
+    dtype: Dtype,
     gated: bool,
 }
 
-/// A channel of an operand as stored, filling included.
-type Operand<'a> = (&'a Term, usize);
+/// A channel of an operand as stored, padding included.
+type Operand<'a> = (&'a Tap, usize);
 
 impl<'a> Source<'a> {
-    fn new(weights: &'a Weights, plan: &'a Plan, step: &'a Step, precision: Precision) -> Self {
+    fn new(network: &'a Network, op: &'a Op, dtype: Dtype) -> Self {
         Self {
-            weights,
-            plan,
-            step,
-            precision,
-            gated: matches!(step.epilogue, Epilogue::Gate { .. }),
+            network,
+            op,
+            dtype,
+            gated: op.epilogue.gate.is_some(),
         }
     }
 
-    /// The place among the sums of a channel, or of its half b. Gated sums lie in fours a, a, b,
-    /// b or, in f16 and bf16, in blocks of 16 a and 16 b.
+    /// The place among the outputs of a channel, or of its half b. Gated outputs lie in fours a, a,
+    /// b, b or, in f16 and bf16, in blocks of 16 a and 16 b.
     fn place(&self, half: usize, channel: usize) -> usize {
         match self.block() {
             None => channel,
@@ -76,18 +91,18 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// How many sums of each half lie together; none if there are no halves.
+    /// How many outputs of each half lie together; none if there are no halves.
     fn block(&self) -> Option<usize> {
-        let block = match self.precision {
-            Precision::F32 => 2,
-            Precision::F16 | Precision::Bf16 => 16,
+        let block = match self.dtype {
+            Dtype::F32 => 2,
+            Dtype::F16 | Dtype::Bf16 => 16,
         };
         self.gated.then_some(block)
     }
 
-    /// The sum at place `j`; none for filling.
-    fn sum(&self, j: usize) -> Option<usize> {
-        let channels = self.step.channels();
+    /// The output at place `j`; none for padding.
+    fn output(&self, j: usize) -> Option<usize> {
+        let channels = self.op.channels();
         let (half, channel) = match self.block() {
             None => (0, j),
             Some(block) => (j / block % 2, j / (2 * block) * block + j % block),
@@ -95,51 +110,61 @@ impl<'a> Source<'a> {
         (channel < channels).then_some(half * channels + channel)
     }
 
-    fn depth(&self, term: &Term) -> usize {
-        stored_depth(self.plan, term, self.precision)
+    fn depth(&self, tap: &Tap) -> usize {
+        stored_depth(&self.network.graph, tap, self.dtype)
     }
 
-    /// Every channel of the operands of some terms.
-    fn operands<'t>(&self, terms: &'t [Term]) -> Vec<Operand<'t>> {
-        let channels = |term: &'t Term| (0..self.depth(term)).map(move |k| (term, k));
-        terms.iter().flat_map(channels).collect()
+    /// Every channel of the operands of some taps.
+    fn operands<'t>(&self, taps: &'t [Tap]) -> Vec<Operand<'t>> {
+        let channels = |tap: &'t Tap| (0..self.depth(tap)).map(move |k| (tap, k));
+        taps.iter().flat_map(channels).collect()
     }
 
-    /// The weight of stored channel `k` of a term in the sum at place `j`; 0 for filling.
-    fn weight(&self, (term, k): Operand<'_>, j: usize) -> f32 {
-        let channels = self.plan.activations[term.source].channels;
-        let stored = self.precision.stored(channels);
+    /// The weight of stored channel `k` of a tap in the output at place `j`; 0 for padding.
+    fn weight(&self, (tap, k): Operand<'_>, j: usize) -> f32 {
+        let channels = self.network.graph.tensors[tap.source].channels;
+        let stored = stored(self.dtype, channels);
         let (half, channel) = (k / stored, k % stored);
-        match self.sum(j) {
-            Some(n) if k < self.depth(term) && channel < channels => {
-                Plan::weight(self.weights, term, half * channels + channel, n)
+        match self.output(j) {
+            Some(n) if k < self.depth(tap) && channel < channels => {
+                let k = half * channels + channel;
+                self.network.weights.weight(tap, k, n)
             }
             _ => 0.0,
         }
     }
 
     fn bias(&self, class: Option<usize>, j: usize) -> f32 {
-        self.sum(j)
-            .map_or(0.0, |n| Plan::bias(self.weights, self.step, class, n))
+        let bias = |n| self.network.weights.bias(self.op, class, n);
+        self.output(j).map_or(0.0, bias)
+    }
+
+    /// `[class][width]`, or `[width]` if the class makes no difference.
+    fn biases(&self, classes: Option<usize>, width: usize) -> Vec<f32> {
+        let of = |class| (0..width).map(move |j| self.bias(class, j));
+        match classes {
+            None => of(None).collect(),
+            Some(classes) => (0..classes).flat_map(|class| of(Some(class))).collect(),
+        }
     }
 
     /// The weights for the row kernel.
     fn wide(&self, width: usize) -> Vec<f32> {
         let tiles = (0..width).step_by(TILE_COLUMNS);
         let mut packed = Vec::new();
-        if self.precision == Precision::F32 {
-            let fill = |term: &Term| self.depth(term).next_multiple_of(TILE_DEPTH);
+        if self.dtype == Dtype::F32 {
+            let padded = |tap: &Tap| self.depth(tap).next_multiple_of(TILE_DEPTH);
             for tile in tiles {
-                for term in &self.step.terms {
-                    for k in 0..fill(term) {
+                for tap in &self.op.taps {
+                    for k in 0..padded(tap) {
                         let columns = tile..tile + TILE_COLUMNS;
-                        packed.extend(columns.map(|j| self.weight((term, k), j)));
+                        packed.extend(columns.map(|j| self.weight((tap, k), j)));
                     }
                 }
             }
             return packed;
         }
-        let operands = self.operands(&self.step.terms);
+        let operands = self.operands(&self.op.taps);
         for tile in tiles {
             // A lane holds columns 2 t and 2 t + 1 of each mma: four neighbours in two of them.
             let place =
@@ -151,9 +176,9 @@ impl<'a> Source<'a> {
 
     /// The weights for the pixel kernel: units of `unit_channels` channels.
     fn pixel(&self, channels: usize, unit_channels: usize) -> Vec<f32> {
-        let operands = self.operands(self.step.pixel_terms());
+        let operands = self.operands(self.op.pixel_taps());
         let mut packed = Vec::new();
-        if self.precision == Precision::F32 {
+        if self.dtype == Dtype::F32 {
             let column_quads = if self.gated { 2 } else { 1 };
             for unit in 0..channels / unit_channels {
                 for within in 0..4 {
@@ -177,7 +202,7 @@ impl<'a> Source<'a> {
     }
 
     /// Appends `[chunk][mma][lane][8]`, as `kernels/half.cuh` says: lane (g, t) holds k 8 t to 8 t +
-    /// 7 of column g, whose sum lies at `place(mma, g)`.
+    /// 7 of column g, whose output lies at `place(mma, g)`.
     fn lanes(
         &self,
         packed: &mut Vec<f32>,
@@ -198,78 +223,93 @@ impl<'a> Source<'a> {
     }
 }
 
-impl PackedStep {
-    /// Bytes on the device.
-    pub fn bytes(&self) -> usize {
-        let pixel = self.pixel.as_ref().map_or(0, CudaSlice::num_bytes);
-        self.wide.num_bytes() + pixel + self.bias.num_bytes()
+impl PackedNetwork {
+    pub fn new(device: &Device, network: &Network, dtype: Dtype) -> Result<Self, CudaError> {
+        let ops = network.graph.ops.iter();
+        let ops = ops.map(|op| PackedOp::new(device, network, op, dtype));
+        let layers = &network.weights.layers;
+        Ok(Self {
+            ops: ops.collect::<Result<_, _>>()?,
+            table: match network.graph.input {
+                InputEncoding::Embedding { table, .. } => {
+                    Some(device.upload(&layers[table].weight)?)
+                }
+                InputEncoding::Scaled { .. } | InputEncoding::OneHot { .. } => None,
+            },
+        })
     }
 
-    pub fn new(
-        device: &Device,
-        weights: &Weights,
-        plan: &Plan,
-        step: &Step,
-        precision: Precision,
-    ) -> Result<Self, CudaError> {
-        let source = Source::new(weights, plan, step, precision);
-        let channels = precision.stored(step.channels());
-        let width = packed_width(step, precision);
-        let pixel_depth = pixel_depth(plan, step.pixel_terms(), precision);
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        let ops = self.ops.iter().map(PackedOp::bytes).sum::<usize>();
+        ops + self.table.as_ref().map_or(0, CudaSlice::num_bytes)
+    }
+}
+
+impl PackedOp {
+    fn new(device: &Device, network: &Network, op: &Op, dtype: Dtype) -> Result<Self, CudaError> {
+        Ok(match op.destination {
+            Destination::Tensor { .. } => {
+                Self::Tensor(PackedProduct::new(device, network, op, dtype)?)
+            }
+            Destination::Parameters { .. } => {
+                Self::Parameters(PackedParameters::new(device, network, op, dtype)?)
+            }
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(packed) => {
+                let pixel = packed.pixel.as_ref().map_or(0, CudaSlice::num_bytes);
+                packed.wide.num_bytes() + pixel + packed.bias.num_bytes()
+            }
+            Self::Parameters(packed) => packed.weights.num_bytes() + packed.bias.num_bytes(),
+        }
+    }
+}
+
+impl PackedProduct {
+    fn new(device: &Device, network: &Network, op: &Op, dtype: Dtype) -> Result<Self, CudaError> {
+        let source = Source::new(network, op, dtype);
+        let channels = stored(dtype, op.channels());
+        let width = packed_width(op, dtype);
+        let pixel_depth = pixel_depth(&network.graph, op.pixel_taps(), dtype);
         // The batch decides on images and threads only.
-        let unit = PixelBlock::new(precision, source.gated, pixel_depth, 1).channels;
+        let unit = PixelBlock::new(dtype, source.gated, pixel_depth, 1).channels;
         let pixel = source.pixel(channels, unit);
+        // Rows of the bias are looked up by class, for all ops alike.
+        let classes = network.graph.condition.classes();
         Ok(Self {
-            wide: device.upload(&precision.encode(&source.wide(width))?)?,
-            wide_depth: wide_depth(plan, &step.terms, precision),
+            wide: device.upload(&encode(dtype, &source.wide(width))?)?,
+            wide_depth: wide_depth(&network.graph, &op.taps, dtype),
             pixel: match pixel.is_empty() {
                 true => None,
-                false => Some(device.upload(&precision.encode(&pixel)?)?),
+                false => Some(device.upload(&encode(dtype, &pixel)?)?),
             },
             pixel_depth,
-            bias: device.upload(&packed_bias(&source, width))?,
+            bias: device.upload(&source.biases(classes, width))?,
             width,
-            gated: source.gated,
             channels,
         })
     }
 }
 
-impl PackedOutput {
-    /// Bytes on the device.
-    pub fn bytes(&self) -> usize {
-        self.weights.num_bytes() + self.bias.num_bytes()
-    }
-
-    pub fn new(
-        device: &Device,
-        weights: &Weights,
-        plan: &Plan,
-        step: &Step,
-        precision: Precision,
-    ) -> Result<Self, CudaError> {
-        let source = Source::new(weights, plan, step, precision);
-        let width = output_width(step.sums);
-        let operands = source.operands(&step.terms);
+impl PackedParameters {
+    fn new(device: &Device, network: &Network, op: &Op, dtype: Dtype) -> Result<Self, CudaError> {
+        let source = Source::new(network, op, dtype);
+        let width = packed_width(op, dtype);
+        let operands = source.operands(&op.taps);
         let mut packed = Vec::with_capacity(operands.len() * width);
         for &operand in &operands {
             packed.extend((0..width).map(|j| source.weight(operand, j)));
         }
+        let classes = op.class.and(network.graph.condition.classes());
         Ok(Self {
-            weights: device.upload(&precision.encode(&packed)?)?,
-            bias: device.upload(&packed_bias(&source, width))?,
+            weights: device.upload(&encode(dtype, &packed)?)?,
+            bias: device.upload(&source.biases(classes, width))?,
             depth: operands.len(),
             width,
         })
     }
-}
-
-fn packed_bias(source: &Source<'_>, width: usize) -> Vec<f32> {
-    let classes = source.weights.hyper.classes;
-    (0..classes.unwrap_or(1))
-        .flat_map(|class| {
-            let class = classes.map(|_| class);
-            (0..width).map(move |j| source.bias(class, j))
-        })
-        .collect()
 }

@@ -1,61 +1,124 @@
-//! Arguments of the kernels: the same structures as in `kernels/*.cu` and `*.cuh`, which say what
-//! each field is. Public so that every kernel can be tested by itself.
+//! Parameters of the kernels: the same structures as in `kernels/*.cu` and `*.cuh`, which say what
+//! each field is. Public so that every kernel can be tested by itself. Both sides check sizes and
+//! offsets when they are compiled.
 #![allow(missing_docs)]
+
+use std::mem::offset_of;
 
 use cudarc::driver::DeviceRepr;
 
-/// Most segments a step has in one launch.
-pub const SEGMENTS: usize = 8;
+use crate::network::Activation;
 
-/// `struct Plane`: rows of one activation in one form; `base` is 0 if it is not kept.
+/// Taps that an op's parameters hold themselves; more are in a table in device memory.
+pub const INLINE_TAPS: usize = 8;
+
+/// `struct RowRing`: rows of a tensor; `base` is 0 if it is not kept so.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plane {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowRing {
     pub base: u64,
-    pub slots: i32,
+    pub rows: i32,
     pub columns: i32,
+    pub left: i32,
     pub channels: i32,
-    pub unused: i32,
 }
 
-/// `struct Segment`: an operand of the product.
+/// `struct Tap`: an operand of the product.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segment {
-    pub plane: Plane,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tap {
+    pub ring: RowRing,
+    pub row_step: i32,
+    pub column_step: i32,
     pub row_offset: i32,
     pub column_offset: i32,
 }
 
-/// `struct Step`.
+/// `struct Taps`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Step {
+pub struct Taps {
+    pub table: u64,
+    pub count: i32,
+    pub unused: i32,
+    pub first: [Tap; INLINE_TAPS],
+}
+
+/// `struct Tensor`: one that is written; rings by [`Activation`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tensor {
+    pub activations: [RowRing; Activation::COUNT],
+    pub residual: RowRing,
+    pub channels: i32,
+    pub unused: i32,
+}
+
+/// `enum Gate`: how two halves of an op's outputs become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Gate {
+    None = 0,
+    Sigmoid = 1,
+    TanhSigmoid = 2,
+}
+
+/// `enum Encoding`: how values become channels of an input tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Encoding {
+    Scaled = 0,
+    OneHot = 1,
+    Embedding = 2,
+}
+
+/// `struct Op`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Op {
     pub position: u64,
     pub weights: u64,
     pub bias: u64,
     pub classes: u64,
     pub partial: u64,
-    pub residual: Plane,
-    pub raw: Plane,
-    pub plain: Plane,
-    pub elu: Plane,
-    pub concat_elu: Plane,
-    pub segments: [Segment; SEGMENTS],
-    pub segment_count: i32,
+    pub residual: RowRing,
+    pub result: Tensor,
+    pub taps: Taps,
+    pub weight_depth: i32,
     pub depth: i32,
     pub width: i32,
-    pub channels: i32,
     pub batch: i32,
     pub columns: i32,
-    pub level: i32,
-    pub input_step: i32,
-    pub output_step: i32,
-    pub output_row: i32,
-    pub output_column: i32,
-    pub gated: i32,
+    pub row_shift: i32,
+    pub column_shift: i32,
+    pub row_step: i32,
+    pub column_step: i32,
+    pub row_offset: i32,
+    pub column_offset: i32,
+    pub gate: i32,
     pub finish: i32,
     pub rows: i32,
+}
+
+/// `struct Input`: the input tensor of a stage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Input {
+    pub tensor: Tensor,
+    pub table: u64,
+    pub encoding: i32,
+    pub codes: i32,
+    pub table_channels: i32,
+    pub channels: i32,
+}
+
+/// `struct Request`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Request {
+    pub seed: u64,
+    pub temperature: f32,
+    pub continuous: i32,
 }
 
 /// `struct Output`.
@@ -65,40 +128,186 @@ pub struct Output {
     pub position: u64,
     pub weights: u64,
     pub bias: u64,
-    pub source: Plane,
-    pub image: Plane,
-    pub values: u64,
-    pub params: u64,
-    pub given: u64,
-    pub given_count: u64,
+    pub classes: u64,
     pub index: u64,
     pub request: u64,
+    pub prefix_rows: u64,
+    pub prefix: u64,
+    pub fed: u64,
+    pub values: u64,
+    pub parameters: u64,
+    pub scratch: u64,
+    pub prefix_image: u64,
+    pub value_image: u64,
+    pub value_row: u64,
+    pub parameter_image: u64,
+    pub parameter_pixel: u64,
+    pub input: Input,
+    pub taps: Taps,
     pub depth: i32,
     pub width: i32,
     pub count: i32,
-    pub nr_mix: i32,
+    pub components: i32,
     pub channels: i32,
+    pub first_channel: i32,
+    pub image_channels: i32,
+    pub first_draw: i32,
     pub batch: i32,
+    pub rows: i32,
     pub columns: i32,
-    pub pixels: i32,
+    pub last: i32,
+    pub whole: i32,
+    pub unused: i32,
 }
 
 /// `struct Likelihood`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Likelihood {
-    pub params: u64,
-    pub levels: u64,
+    pub parameters: u64,
+    pub codes: u64,
     pub nats: u64,
     pub pixels: u64,
+    pub stages: i32,
     pub count: i32,
-    pub nr_mix: i32,
+    pub components: i32,
     pub channels: i32,
-    pub unused: i32,
+    pub code_count: i32,
+    pub log_centre: f32,
 }
 
+// Activations index the rings of a tensor: `enum Activation` of kernels/op.cuh.
+const _: () = assert!(
+    Activation::Identity as usize == 0
+        && Activation::Relu as usize == 1
+        && Activation::Elu as usize == 2
+        && Activation::ConcatElu as usize == 3
+        && Activation::Tanh as usize == 4
+        && Activation::COUNT == 5
+);
+const _: () = assert!(
+    size_of::<RowRing>() == 24
+        && offset_of!(RowRing, base) == 0
+        && offset_of!(RowRing, rows) == 8
+        && offset_of!(RowRing, columns) == 12
+        && offset_of!(RowRing, left) == 16
+        && offset_of!(RowRing, channels) == 20
+);
+const _: () = assert!(
+    size_of::<Tap>() == 40
+        && offset_of!(Tap, ring) == 0
+        && offset_of!(Tap, row_step) == 24
+        && offset_of!(Tap, column_step) == 28
+        && offset_of!(Tap, row_offset) == 32
+        && offset_of!(Tap, column_offset) == 36
+);
+const _: () = assert!(
+    size_of::<Taps>() == 336
+        && offset_of!(Taps, table) == 0
+        && offset_of!(Taps, count) == 8
+        && offset_of!(Taps, first) == 16
+);
+const _: () = assert!(
+    size_of::<Tensor>() == 152
+        && offset_of!(Tensor, activations) == 0
+        && offset_of!(Tensor, residual) == 120
+        && offset_of!(Tensor, channels) == 144
+);
+const _: () = assert!(
+    size_of::<Op>() == 608
+        && offset_of!(Op, position) == 0
+        && offset_of!(Op, weights) == 8
+        && offset_of!(Op, bias) == 16
+        && offset_of!(Op, classes) == 24
+        && offset_of!(Op, partial) == 32
+        && offset_of!(Op, residual) == 40
+        && offset_of!(Op, result) == 64
+        && offset_of!(Op, taps) == 216
+        && offset_of!(Op, weight_depth) == 552
+        && offset_of!(Op, depth) == 556
+        && offset_of!(Op, width) == 560
+        && offset_of!(Op, batch) == 564
+        && offset_of!(Op, columns) == 568
+        && offset_of!(Op, row_shift) == 572
+        && offset_of!(Op, column_shift) == 576
+        && offset_of!(Op, row_step) == 580
+        && offset_of!(Op, column_step) == 584
+        && offset_of!(Op, row_offset) == 588
+        && offset_of!(Op, column_offset) == 592
+        && offset_of!(Op, gate) == 596
+        && offset_of!(Op, finish) == 600
+        && offset_of!(Op, rows) == 604
+);
+const _: () = assert!(
+    size_of::<Input>() == 176
+        && offset_of!(Input, tensor) == 0
+        && offset_of!(Input, table) == 152
+        && offset_of!(Input, encoding) == 160
+        && offset_of!(Input, codes) == 164
+        && offset_of!(Input, table_channels) == 168
+        && offset_of!(Input, channels) == 172
+);
+const _: () = assert!(
+    size_of::<Request>() == 16
+        && offset_of!(Request, seed) == 0
+        && offset_of!(Request, temperature) == 8
+        && offset_of!(Request, continuous) == 12
+);
+const _: () = assert!(
+    size_of::<Output>() == 704
+        && offset_of!(Output, position) == 0
+        && offset_of!(Output, weights) == 8
+        && offset_of!(Output, bias) == 16
+        && offset_of!(Output, classes) == 24
+        && offset_of!(Output, index) == 32
+        && offset_of!(Output, request) == 40
+        && offset_of!(Output, prefix_rows) == 48
+        && offset_of!(Output, prefix) == 56
+        && offset_of!(Output, fed) == 64
+        && offset_of!(Output, values) == 72
+        && offset_of!(Output, parameters) == 80
+        && offset_of!(Output, scratch) == 88
+        && offset_of!(Output, prefix_image) == 96
+        && offset_of!(Output, value_image) == 104
+        && offset_of!(Output, value_row) == 112
+        && offset_of!(Output, parameter_image) == 120
+        && offset_of!(Output, parameter_pixel) == 128
+        && offset_of!(Output, input) == 136
+        && offset_of!(Output, taps) == 312
+        && offset_of!(Output, depth) == 648
+        && offset_of!(Output, width) == 652
+        && offset_of!(Output, count) == 656
+        && offset_of!(Output, components) == 660
+        && offset_of!(Output, channels) == 664
+        && offset_of!(Output, first_channel) == 668
+        && offset_of!(Output, image_channels) == 672
+        && offset_of!(Output, first_draw) == 676
+        && offset_of!(Output, batch) == 680
+        && offset_of!(Output, rows) == 684
+        && offset_of!(Output, columns) == 688
+        && offset_of!(Output, last) == 692
+        && offset_of!(Output, whole) == 696
+);
+const _: () = assert!(
+    size_of::<Likelihood>() == 56
+        && offset_of!(Likelihood, parameters) == 0
+        && offset_of!(Likelihood, codes) == 8
+        && offset_of!(Likelihood, nats) == 16
+        && offset_of!(Likelihood, pixels) == 24
+        && offset_of!(Likelihood, stages) == 32
+        && offset_of!(Likelihood, count) == 36
+        && offset_of!(Likelihood, components) == 40
+        && offset_of!(Likelihood, channels) == 44
+        && offset_of!(Likelihood, code_count) == 48
+        && offset_of!(Likelihood, log_centre) == 52
+);
+
 // SAFETY: plain numbers and device addresses, laid out as in the kernels (`repr(C)`).
-unsafe impl DeviceRepr for Step {}
+unsafe impl DeviceRepr for Tap {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Op {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Request {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Output {}
 // SAFETY: as above.

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::error::{Context, CudaError};
 
 /// Rows queued at most: one that runs and one to go on with.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// A place in a queue of work that can be asked whether all work before it is done.
 pub(super) trait Mark {

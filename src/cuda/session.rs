@@ -1,257 +1,266 @@
-//! A model on one device, and a batch on it: buffers, launches and graphs, kept for the next batch
+//! A network on one device, and a batch on it: buffers, launches and graphs, kept for the next batch
 //! of the same shape.
 
-use cudarc::driver::{CudaGraph, CudaSlice, DeviceRepr, sys};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::buffers::{Buffers, Shape};
+use cudarc::driver::{CudaGraph, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys};
+
+use super::LaunchMode;
+use super::buffers::{BatchShape, BufferPlan, Buffers, KeptValues};
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::launches::{Builder, Launch, Part};
-use super::packed::{PackedOutput, PackedStep};
-use super::queue::RowQueue;
-use crate::engine::{Control, EngineError, EngineOptions, LaunchMode, Precision};
-use crate::model::{Epilogue, Hyperparameters, LEVELS, Plan, StepId, Weights};
+use super::launches::{Builder, Launch, Part, StageLaunch};
+use super::packed::PackedNetwork;
+use super::parameters::Request;
+use super::queue::{AHEAD, RowQueue};
+use crate::backend::{BackendError, Evaluation, PixelPosition, PixelSource, check_values};
+use crate::network::layout::{Extent, Shape};
+use crate::network::{Dtype, Graph, Network};
 
-/// Rows after which the launches of a row repeat.
-const ROW_CLASSES: usize = 4;
-
-/// A model's weights on one device.
+/// A network's weights on one device.
 #[derive(Debug)]
 pub(super) struct DeviceModel {
     pub device: Device,
-    hyper: Hyperparameters,
-    plan: Plan,
-    precision: Precision,
-    steps: Vec<Option<PackedStep>>,
-    output: PackedOutput,
-    launches: LaunchMode,
+    dtype: Dtype,
+    packed: PackedNetwork,
+    launch_mode: LaunchMode,
     session: Option<Session>,
 }
 
 /// What a batch asks of a session.
 pub(super) struct Batch<'a> {
-    pub classes: &'a [i32],
-    /// Per image, `pixels * channels` levels with the given ones in front.
-    pub given: &'a [u8],
-    pub given_count: &'a [i32],
-    pub index: &'a [u64],
-    pub seed: u64,
-    pub temperature: f32,
-    pub continuous: bool,
+    pub classes: Vec<i32>,
+    /// Per image as many rows of codes as the batch's shape says, with the given ones in front.
+    pub prefix: Vec<u16>,
+    /// How many rows each image is given.
+    pub prefix_rows: Vec<i32>,
+    pub index: Vec<u64>,
+    pub request: Request,
+    pub cancel: Option<&'a AtomicBool>,
 }
+
+impl Batch<'_> {
+    fn cancelled(&self) -> bool {
+        self.cancel
+            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
+}
+
+/// What the caller of a run is told.
+pub(super) enum Event<'a> {
+    /// Pixels done of each image, and all of them.
+    Progress(usize, usize),
+    /// A row and its values, `[image][column][channel]`, if those of rows are kept.
+    Row(usize, &'a [f32]),
+}
+
+/// Is told events in order; the run ends with its error, if it returns one.
+pub(super) type Follow<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), BackendError>;
 
 impl DeviceModel {
     pub fn new(
         ordinal: usize,
-        weights: &Weights,
-        options: &EngineOptions,
+        network: &Network,
+        dtype: Dtype,
+        launch_mode: LaunchMode,
     ) -> Result<Self, CudaError> {
-        let precision = options.precision;
-        let device = Device::open(ordinal, precision)?;
-        let plan = Plan::new(&weights.hyper, &weights.layers);
-        let mut steps = Vec::new();
-        for step in &plan.steps {
-            steps.push(match step.epilogue {
-                Epilogue::Output => None,
-                _ => Some(PackedStep::new(&device, weights, &plan, step, precision)?),
-            });
-        }
-        let output = &plan.steps[plan.output];
-        let output = PackedOutput::new(&device, weights, &plan, output, precision)?;
+        let device = Device::open(ordinal, dtype, network.graph.output)?;
+        let packed = PackedNetwork::new(&device, network, dtype)?;
         device.synchronize()?;
         Ok(Self {
             device,
-            hyper: weights.hyper.clone(),
-            plan,
-            steps,
-            output,
-            precision,
-            launches: options.launches,
+            dtype,
+            packed,
+            launch_mode,
             session: None,
         })
     }
 
     /// Bytes of weights on the device.
     pub fn weight_bytes(&self) -> usize {
-        let steps = self.steps.iter().flatten().map(PackedStep::bytes);
-        steps.sum::<usize>() + self.output.bytes()
+        self.packed.bytes()
     }
 
-    /// Samples a batch; returns its values.
-    pub fn generate(
+    /// Samples a batch; returns the values, `[image][row][column][channel]`, if all are kept on the
+    /// device.
+    pub fn sample(
         &mut self,
-        shape: Shape,
+        graph: &Graph,
+        shape: BatchShape,
         batch: &Batch<'_>,
-        control: &Control<'_>,
-    ) -> Result<Vec<f32>, EngineError> {
-        self.run(shape, batch, control)?;
-        let Some(session) = &self.session else {
-            return Ok(Vec::new()); // Impossible: it just ran.
-        };
-        Ok(download(&self.device, &session.buffers.values)?)
+        source: Option<&mut (dyn PixelSource + '_)>,
+        follow: Follow<'_>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let (device, launch_mode) = (&self.device, self.launch_mode);
+        let session = prepare(
+            device,
+            &self.packed,
+            self.dtype,
+            graph,
+            shape,
+            batch,
+            &mut self.session,
+        )?;
+        session.run(device, graph, launch_mode, batch, source, follow)?;
+        Ok(match &session.buffers.values {
+            Some(values) if shape.values == KeptValues::All => device.download(values)?,
+            _ => Vec::new(),
+        })
     }
 
-    /// Mixture parameters of given images and their log-likelihoods per pixel, in nats: by cached
-    /// evaluation, or (shape `whole`) by one evaluation of the whole image.
+    /// Parameters of given images and, if wanted, their log-likelihoods per pixel, in nats: by
+    /// cached evaluation, or by one evaluation of the whole image.
     pub fn evaluate(
         &mut self,
-        shape: Shape,
+        graph: &Graph,
+        shape: BatchShape,
         batch: &Batch<'_>,
-        control: &Control<'_>,
-    ) -> Result<(Vec<f32>, Vec<f64>), EngineError> {
-        match shape.whole {
-            true => self.forward(shape, batch)?,
-            false => self.run(shape, batch, control)?,
-        }
-        let Some(session) = &self.session else {
-            return Ok(Default::default()); // Impossible: it just ran.
-        };
-        let (Some(likelihood), Some(params), Some(nats)) = (
-            &session.likelihood,
-            &session.buffers.params,
-            &session.buffers.nats,
-        ) else {
-            return Ok(Default::default()); // Impossible: the shape keeps parameters.
-        };
-        likelihood.run(&self.device)?;
-        Ok((
-            download(&self.device, params)?,
-            download(&self.device, nats)?,
-        ))
-    }
-
-    /// All pixels, one after the other.
-    fn run(
-        &mut self,
-        shape: Shape,
-        batch: &Batch<'_>,
-        control: &Control<'_>,
-    ) -> Result<(), EngineError> {
-        self.prepare(shape, batch)?;
-        let Some(session) = &mut self.session else {
-            return Ok(()); // Impossible: it was just prepared.
-        };
-        let mut queue = RowQueue::new(&self.device)?;
-        for row in 0..shape.height {
-            let done = queue.wait_for_room()?;
-            control.report(done * shape.width, shape.pixels());
-            if control.cancelled() {
-                self.device.synchronize()?;
-                return Err(EngineError::Cancelled);
-            }
-            session.row(&self.device, row, self.launches)?;
-            queue.push(&self.device.stream)?;
-        }
-        self.device.synchronize()?;
-        control.report(shape.pixels(), shape.pixels());
-        Ok(())
-    }
-
-    /// One evaluation of the whole images given.
-    fn forward(&mut self, shape: Shape, batch: &Batch<'_>) -> Result<(), CudaError> {
-        self.prepare(shape, batch)?;
-        let Some(session) = &self.session else {
-            return Ok(()); // Impossible: it was just prepared.
-        };
-        session.fill_image.run(&self.device)?;
-        for launch in session.whole.iter().chain([&session.output_params]) {
-            launch.run(&self.device)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the session fit the shape and loads the batch into it.
-    fn prepare(&mut self, shape: Shape, batch: &Batch<'_>) -> Result<(), CudaError> {
-        let session = match self.session.take() {
-            Some(session) if session.buffers.shape == shape => session,
-            other => {
-                // Its memory is needed first.
-                drop(other);
-                self.device.synchronize()?;
-                self.new_session(shape)?
-            }
-        };
-        let session = self.session.insert(session);
-        let buffers = &mut session.buffers;
-        buffers.reset(&self.device)?;
-        let stream = &self.device.stream;
-        let flags = u64::from(batch.temperature.to_bits()) | u64::from(batch.continuous) << 32;
-        let request = [batch.seed, flags];
-        let copied = stream
-            .memcpy_htod(batch.classes, &mut buffers.classes)
-            .and_then(|()| stream.memcpy_htod(batch.given_count, &mut buffers.given_count))
-            .and_then(|()| stream.memcpy_htod(batch.index, &mut buffers.index))
-            .and_then(|()| stream.memcpy_htod(&request, &mut buffers.request))
-            .and_then(|()| match batch.given.is_empty() {
-                true => Ok(()),
-                false => stream.memcpy_htod(batch.given, &mut buffers.given),
-            });
-        copied.context("copying the request to the device")?;
-        // The request's memory is on the stack.
-        self.device.synchronize()
-    }
-
-    fn new_session(&self, shape: Shape) -> Result<Session, CudaError> {
-        let buffers = Buffers::new(&self.device, &self.plan, &self.hyper, self.precision, shape)?;
-        let builder = Builder {
-            device: &self.device,
-            hyper: &self.hyper,
-            plan: &self.plan,
-            precision: self.precision,
-            steps: &self.steps,
-            output: &self.output,
-            buffers: &buffers,
-        };
-        let launches = |steps: &[StepId], part: Part| {
-            let mut launches = Vec::new();
-            for &id in steps {
-                launches.extend(builder.step(id, part)?);
-            }
-            Ok::<_, CudaError>(launches)
-        };
-        let mut row_phase = Vec::new();
-        let mut pixel_phase = Vec::new();
-        let mut whole = Vec::new();
-        if shape.whole {
-            let all: Vec<StepId> = (0..self.plan.steps.len()).collect();
-            whole = launches(&all, Part::Whole)?;
-        } else {
-            for row in 0..ROW_CLASSES {
-                row_phase.push(launches(self.plan.row_phase(row), Part::Row)?);
-            }
-            // Pixels at which 1, 2 and 3 levels are active.
-            for column in [1, 2, 0] {
-                pixel_phase.push(launches(self.plan.pixel_phase(0, column), Part::Pixel)?);
+        likelihoods: bool,
+    ) -> Result<Evaluation, BackendError> {
+        let (device, launch_mode) = (&self.device, self.launch_mode);
+        let session = prepare(
+            device,
+            &self.packed,
+            self.dtype,
+            graph,
+            shape,
+            batch,
+            &mut self.session,
+        )?;
+        match shape.extent {
+            Extent::WholeImage => session.whole_image(device)?,
+            Extent::Rings => {
+                session.run(device, graph, launch_mode, batch, None, &mut |_| Ok(()))?;
             }
         }
-        Ok(Session {
-            row_phase,
-            pixel_phase,
-            whole,
-            output: builder.output(false)?,
-            output_params: builder.output(true)?,
-            fill_image: builder.fill_image(),
-            likelihood: builder.likelihood(),
-            graphs: Default::default(),
-            buffers,
+        let mut nats = Vec::new();
+        if likelihoods {
+            let (Some(launch), Some(buffer)) = (&session.likelihood, &session.buffers.nats) else {
+                return Err(CudaError::Internal("likelihoods of parameters not kept").into());
+            };
+            launch.run(device)?;
+            nats = device.download(buffer)?;
+        }
+        let Some(parameters) = &session.buffers.parameters else {
+            return Err(CudaError::Internal("an evaluation without parameters").into());
+        };
+        Ok(Evaluation {
+            parameters: device.download(parameters)?,
+            nats,
         })
     }
 }
 
+/// Makes the session fit the shape and loads the batch into it.
+fn prepare<'a>(
+    device: &Device,
+    packed: &PackedNetwork,
+    dtype: Dtype,
+    graph: &Graph,
+    shape: BatchShape,
+    batch: &Batch<'_>,
+    kept: &'a mut Option<Session>,
+) -> Result<&'a mut Session, CudaError> {
+    let session = match kept.take() {
+        Some(session) if session.buffers.shape == shape => session,
+        other => {
+            // Its memory is needed first.
+            drop(other);
+            device.synchronize()?;
+            Session::new(device, packed, dtype, graph, shape)?
+        }
+    };
+    let session = kept.insert(session);
+    let buffers = &mut session.buffers;
+    buffers.reset(device)?;
+    let stream = &device.stream;
+    let request = [batch.request];
+    let copied = stream
+        .memcpy_htod(&batch.classes, &mut buffers.classes)
+        .and_then(|()| stream.memcpy_htod(&batch.prefix_rows, &mut buffers.prefix_rows))
+        .and_then(|()| stream.memcpy_htod(&batch.index, &mut buffers.index))
+        .and_then(|()| stream.memcpy_htod(&request, &mut buffers.request))
+        .and_then(|()| match &mut buffers.prefix {
+            Some(prefix) => stream.memcpy_htod(&batch.prefix, prefix),
+            None => Ok(()),
+        });
+    copied.context("copying the request to the device")?;
+    // The request's memory is on the stack.
+    device.synchronize()?;
+    Ok(session)
+}
+
+/// The launches of the ops.
+#[derive(Debug)]
+enum Ops {
+    /// By cached activations: of the row phase by row class; of the pixel phase by pixel class,
+    /// then by stage.
+    Cached {
+        rows: Vec<Vec<Launch>>,
+        pixels: Vec<Vec<Vec<Launch>>>,
+    },
+    /// All ops on the whole image.
+    WholeImage(Vec<Launch>),
+}
+
+impl Ops {
+    fn new(builder: &Builder<'_>) -> Result<Self, CudaError> {
+        let graph = builder.graph;
+        if builder.buffers.shape.extent == Extent::WholeImage {
+            let all: Vec<usize> = (0..graph.ops.len()).collect();
+            return Ok(Self::WholeImage(builder.ops(&all, Part::Whole)?));
+        }
+        let schedule = &graph.schedule;
+        let rows = (0..schedule.row_classes())
+            .map(|class| builder.ops(schedule.row_ops(class), Part::Row));
+        let pixels = (0..schedule.pixel_classes()).map(|class| {
+            let stages = 0..graph.stages.len();
+            stages
+                .map(|stage| builder.ops(schedule.pixel_ops(class, stage), Part::Pixel))
+                .collect()
+        });
+        Ok(Self::Cached {
+            rows: rows.collect::<Result<_, _>>()?,
+            pixels: pixels.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Before the first pixel of a row.
+    fn row(&self, graph: &Graph, row: usize) -> &[Launch] {
+        match self {
+            Self::Cached { rows, .. } => &rows[graph.schedule.row_class(row)],
+            Self::WholeImage(_) => &[],
+        }
+    }
+
+    /// Before the end of a stage of a pixel.
+    fn pixel(&self, graph: &Graph, position: PixelPosition) -> &[Launch] {
+        match self {
+            Self::Cached { pixels, .. } => {
+                let class = graph.schedule.pixel_class(position.row, position.column);
+                &pixels[class][position.stage]
+            }
+            Self::WholeImage(ops) => ops,
+        }
+    }
+}
+
+/// The launches that end a stage.
+#[derive(Debug)]
+struct StageLaunches {
+    draw: Launch,
+    parameters: Launch,
+    feed: Launch,
+    fill: Launch,
+}
+
 /// A batch of one shape: its buffers and everything that is launched on them.
 struct Session {
-    /// By row class.
-    row_phase: Vec<Vec<Launch>>,
-    /// By active levels less one.
-    pixel_phase: Vec<Vec<Launch>>,
-    /// All steps on the whole image.
-    whole: Vec<Launch>,
-    output: Launch,
-    output_params: Launch,
-    fill_image: Launch,
+    ops: Ops,
+    stages: Vec<StageLaunches>,
     likelihood: Option<Launch>,
     /// Captured rows by row class.
-    graphs: [Option<CudaGraph>; ROW_CLASSES],
+    graphs: Vec<Option<CudaGraph>>,
     buffers: Buffers,
 }
 
@@ -267,57 +276,241 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    fn new(
+        device: &Device,
+        packed: &PackedNetwork,
+        dtype: Dtype,
+        graph: &Graph,
+        shape: BatchShape,
+    ) -> Result<Self, CudaError> {
+        let buffers = Buffers::new(device, &BufferPlan::new(graph, dtype, shape))?;
+        let builder = Builder {
+            device,
+            graph,
+            dtype,
+            packed,
+            buffers: &buffers,
+        };
+        let stage = |stage| {
+            Ok::<_, CudaError>(StageLaunches {
+                draw: builder.stage(stage, StageLaunch::Draw)?,
+                parameters: builder.stage(stage, StageLaunch::Parameters)?,
+                feed: builder.stage(stage, StageLaunch::Feed)?,
+                fill: builder.stage(stage, StageLaunch::Fill)?,
+            })
+        };
+        let stages = (0..graph.stages.len()).map(stage);
+        Ok(Self {
+            ops: Ops::new(&builder)?,
+            stages: stages.collect::<Result<_, _>>()?,
+            likelihood: builder.likelihood()?,
+            graphs: (0..graph.schedule.row_classes()).map(|_| None).collect(),
+            buffers,
+        })
+    }
+
+    /// All pixels, one after the other.
+    fn run(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        launch_mode: LaunchMode,
+        batch: &Batch<'_>,
+        mut source: Option<&mut (dyn PixelSource + '_)>,
+        follow: Follow<'_>,
+    ) -> Result<(), BackendError> {
+        let Shape { height, width, .. } = self.buffers.shape.images;
+        let pixels = height * width;
+        let mut queue = RowQueue::new(device)?;
+        let mut rows = RowCopies::new(device, &self.buffers)?;
+        for row in 0..height {
+            let done = queue.wait_for_room()?;
+            rows.deliver(done, follow)?;
+            follow(Event::Progress(done * width, pixels))?;
+            if batch.cancelled() {
+                device.synchronize()?;
+                return Err(BackendError::Cancelled);
+            }
+            match &mut source {
+                Some(source) => self.ask_row(device, graph, batch, row, &mut **source)?,
+                None => self.row(device, graph, row, launch_mode)?,
+            }
+            rows.copy(device, &self.buffers, row)?;
+            queue.push(&device.stream)?;
+        }
+        device.synchronize()?;
+        rows.deliver(height, follow)?;
+        follow(Event::Progress(pixels, pixels))
+    }
+
+    /// One evaluation of the whole images given.
+    fn whole_image(&self, device: &Device) -> Result<(), CudaError> {
+        let Ops::WholeImage(ops) = &self.ops else {
+            return Err(CudaError::Internal("a whole image in row rings"));
+        };
+        let inputs = self.stages.iter().map(|stage| &stage.fill);
+        let parameters = self.stages.iter().map(|stage| &stage.parameters);
+        let mut launches = inputs.chain(ops).chain(parameters);
+        launches.try_for_each(|launch| launch.run(device))
+    }
+
     /// All pixels of a row.
-    fn row(&mut self, device: &Device, row: usize, launches: LaunchMode) -> Result<(), CudaError> {
-        if launches == LaunchMode::Stream {
-            return self.launch_row(device, row);
-        }
-        let class = row % ROW_CLASSES;
-        if self.graphs[class].is_none() {
-            self.graphs[class] = self.capture(device, row)?;
-        }
-        match &self.graphs[class] {
-            Some(graph) => graph.launch().context("launching a graph"),
-            None => Ok(()),
+    fn row(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        row: usize,
+        launch_mode: LaunchMode,
+    ) -> Result<(), CudaError> {
+        match launch_mode {
+            LaunchMode::Stream => self.launch_row(device, graph, row),
+            LaunchMode::Graph => {
+                let class = graph.schedule.row_class(row);
+                let captured = match self.graphs[class].take() {
+                    Some(captured) => captured,
+                    None => self.capture(device, graph, row)?,
+                };
+                let launched = captured.launch().context("launching a graph");
+                self.graphs[class] = Some(captured);
+                launched
+            }
         }
     }
 
-    fn capture(&self, device: &Device, row: usize) -> Result<Option<CudaGraph>, CudaError> {
+    fn capture(&self, device: &Device, graph: &Graph, row: usize) -> Result<CudaGraph, CudaError> {
         let stream = &device.stream;
         stream
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .context("starting to capture a graph")?;
-        let launched = self.launch_row(device, row);
-        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        let launched = self.launch_row(device, graph, row);
+        let captured = stream.end_capture(sys::CUgraphInstantiate_flags(0));
         launched?;
-        graph.context("capturing a graph")
+        let captured = captured.context("capturing a graph")?;
+        captured.ok_or(CudaError::Internal("a row without launches"))
     }
 
-    fn launch_row(&self, device: &Device, row: usize) -> Result<(), CudaError> {
-        if let Some(row_phase) = self.row_phase.get(row % ROW_CLASSES) {
-            for launch in row_phase {
-                launch.run(device)?;
+    fn launch_row(&self, device: &Device, graph: &Graph, row: usize) -> Result<(), CudaError> {
+        for launch in self.ops.row(graph, row) {
+            launch.run(device)?;
+        }
+        for column in 0..self.buffers.shape.images.width {
+            for (stage, ends) in self.stages.iter().enumerate() {
+                let position = PixelPosition { row, column, stage };
+                for launch in self.ops.pixel(graph, position) {
+                    launch.run(device)?;
+                }
+                ends.draw.run(device)?;
             }
         }
-        for column in 0..self.buffers.shape.width {
-            let levels = Plan::active_levels(row, column);
-            debug_assert!(levels <= LEVELS);
-            let pixel = match self.pixel_phase.get(levels - 1) {
-                Some(launches) => launches,
-                None => &self.whole,
-            };
-            for launch in pixel {
-                launch.run(device)?;
+        Ok(())
+    }
+
+    /// All pixels of a row, whose values a source chooses: the device waits for it.
+    fn ask_row(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        batch: &Batch<'_>,
+        row: usize,
+        source: &mut dyn PixelSource,
+    ) -> Result<(), BackendError> {
+        if batch.prefix_rows.iter().all(|&rows| row < rows as usize) {
+            return Ok(self.launch_row(device, graph, row)?);
+        }
+        let images = self.buffers.shape.images.batch;
+        let channels = graph.output.channels();
+        let mut values = vec![0.0; images * channels];
+        let mut parameters: PinnedHostSlice<f32> =
+            pinned(device, images * graph.output.parameters())?;
+        for launch in self.ops.row(graph, row) {
+            launch.run(device)?;
+        }
+        for column in 0..self.buffers.shape.images.width {
+            for stage in 0..self.stages.len() {
+                let position = PixelPosition { row, column, stage };
+                for launch in self.ops.pixel(graph, position) {
+                    launch.run(device)?;
+                }
+                self.stages[stage].parameters.run(device)?;
+                let (Some(from), Some(fed)) = (&self.buffers.parameters, &mut self.buffers.fed)
+                else {
+                    return Err(CudaError::Internal("no room for what a source is asked").into());
+                };
+                const CONTEXT: &str = "asking a pixel source";
+                let copied = device.stream.memcpy_dtoh(from, &mut parameters);
+                copied.context(CONTEXT)?;
+                device.synchronize()?;
+                let asked = parameters.as_slice().context(CONTEXT)?;
+                source.choose(position, asked, &mut values)?;
+                for (values, &rows) in values.chunks(channels).zip(&batch.prefix_rows) {
+                    if row >= rows as usize {
+                        check_values(&graph.input, values, position)?;
+                    }
+                }
+                let copied = device.stream.memcpy_htod(&values, fed);
+                copied.context(CONTEXT)?;
+                self.stages[stage].feed.run(device)?;
             }
-            self.output.run(device)?;
+        }
+        // Work may still read what is on this thread's stack and heap.
+        Ok(device.synchronize()?)
+    }
+}
+
+/// Rows of values on their way to the host; none if the device does not keep rows.
+struct RowCopies {
+    /// That of row r at `r % AHEAD`.
+    rows: Option<[PinnedHostSlice<f32>; AHEAD]>,
+    delivered: usize,
+}
+
+impl RowCopies {
+    fn new(device: &Device, buffers: &Buffers) -> Result<Self, CudaError> {
+        let rows = match &buffers.values {
+            Some(values) if buffers.shape.values == KeptValues::Row => {
+                let len = values.len();
+                Some([pinned(device, len)?, pinned(device, len)?])
+            }
+            _ => None,
+        };
+        Ok(Self { rows, delivered: 0 })
+    }
+
+    /// Queues the copy of a row that was just queued.
+    fn copy(&mut self, device: &Device, buffers: &Buffers, row: usize) -> Result<(), CudaError> {
+        if let (Some(rows), Some(values)) = (&mut self.rows, &buffers.values) {
+            let copied = device.stream.memcpy_dtoh(values, &mut rows[row % AHEAD]);
+            copied.context("copying a row from the device")?;
+        }
+        Ok(())
+    }
+
+    /// Hands on the rows before `done` that were not yet.
+    fn deliver(&mut self, done: usize, follow: Follow<'_>) -> Result<(), BackendError> {
+        if let Some(rows) = &self.rows {
+            for row in self.delivered..done {
+                let values = rows[row % AHEAD].as_slice();
+                let values = values.context("copying a row from the device")?;
+                follow(Event::Row(row, values))?;
+            }
+            self.delivered = done;
         }
         Ok(())
     }
 }
 
-fn download<T: DeviceRepr>(device: &Device, buffer: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
-    let values = device.stream.clone_dtoh(buffer);
-    let values = values.context("copying from the device")?;
-    device.synchronize()?;
-    Ok(values)
+/// Host memory that the device copies to by itself, all zeros.
+fn pinned<T: DeviceRepr + ValidAsZeroBits>(
+    device: &Device,
+    len: usize,
+) -> Result<PinnedHostSlice<T>, CudaError> {
+    const CONTEXT: &str = "allocating host memory";
+    let context = device.stream.context();
+    // SAFETY: it is filled below, before anything reads it.
+    let allocated = unsafe { context.alloc_pinned_with_flags(len, 0) };
+    let mut slice: PinnedHostSlice<T> = allocated.context(CONTEXT)?;
+    let start = slice.as_mut_ptr().context(CONTEXT)?;
+    // SAFETY: `slice` owns `len` numbers from here on, of which zero bits are valid ones.
+    unsafe { std::ptr::write_bytes(start, 0, len) };
+    Ok(slice)
 }

@@ -1,23 +1,23 @@
 //! How products are cut into blocks: what `kernels/*.cu` say of their launches.
 
-use crate::engine::Precision;
-use crate::model::{Epilogue, Plan, Step, Term};
+use super::dtype::stored;
+use crate::network::{Destination, Dtype, Graph, Op, Tap};
 
 /// Rows of a block of the row kernels.
 pub(super) const TILE_ROWS: usize = 64;
 /// Columns of a block of the row kernels.
 pub(super) const TILE_COLUMNS: usize = 32;
-/// Each segment's k is filled up to a multiple of this for the row kernel of f32.
+/// Each tap's k is padded to a multiple of this for the row kernel of f32.
 pub(super) const TILE_DEPTH: usize = 16;
 /// Columns of an mma, and of a block of the pixel kernel of f16 and bf16.
 pub(super) const MMA_COLUMNS: usize = 8;
-/// k of two mma, to a multiple of which a step's k is filled up for the kernels of f16 and bf16.
+/// k of two mma, to a multiple of which an op's k is padded for the kernels of f16 and bf16.
 pub(super) const CHUNK: usize = 32;
 
 /// A block of a pixel kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PixelBlock {
-    /// Channels of the result; a gated step has two columns for each.
+    /// Channels of the result; a gated op has two columns for each.
     pub channels: usize,
     /// Images.
     pub images: usize,
@@ -25,10 +25,10 @@ pub(super) struct PixelBlock {
 }
 
 impl PixelBlock {
-    /// For a product of `depth` k, filling included.
-    pub fn new(precision: Precision, gated: bool, depth: usize, batch: usize) -> Self {
-        match precision {
-            Precision::F32 => Self {
+    /// For a product of `depth` k, padding included.
+    pub fn new(dtype: Dtype, gated: bool, depth: usize, batch: usize) -> Self {
+        match dtype {
+            Dtype::F32 => Self {
                 channels: 4,
                 images: match batch {
                     1 => 1,
@@ -39,7 +39,7 @@ impl PixelBlock {
                 threads: (depth / 4).next_multiple_of(32).clamp(32, 256),
             },
             // A warp for every two chunks of k.
-            Precision::F16 | Precision::Bf16 => Self {
+            Dtype::F16 | Dtype::Bf16 => Self {
                 channels: if gated { MMA_COLUMNS / 2 } else { MMA_COLUMNS },
                 images: 16,
                 threads: 32 * depth.div_ceil(2 * CHUNK).clamp(2, 16),
@@ -48,37 +48,61 @@ impl PixelBlock {
     }
 }
 
-/// k of the operands of some terms as stored.
-pub(super) fn stored_depth(plan: &Plan, term: &Term, precision: Precision) -> usize {
-    precision.stored_as(plan.activations[term.source].channels, term.form)
+/// A block of the kernels that compute the parameters of a pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OutputBlock {
+    pub threads: usize,
+    /// Shared memory in bytes, without that for the parameters themselves.
+    pub shared: usize,
 }
 
-/// k of some terms for the pixel kernel. In f16 and bf16 the packed weights go on to a whole chunk,
-/// which the kernel does not read.
-pub(super) fn pixel_depth(plan: &Plan, terms: &[Term], precision: Precision) -> usize {
-    let depth = terms.iter().map(|term| stored_depth(plan, term, precision));
-    depth.sum()
-}
+impl OutputBlock {
+    /// Most threads of a block.
+    pub const MAX_THREADS: usize = 256;
 
-/// k of some terms for the row kernel, with filling.
-pub(super) fn wide_depth(plan: &Plan, terms: &[Term], precision: Precision) -> usize {
-    let depth = terms.iter().map(|term| stored_depth(plan, term, precision));
-    match precision {
-        Precision::F32 => depth.map(|k| k.next_multiple_of(TILE_DEPTH)).sum(),
-        Precision::F16 | Precision::Bf16 => depth.sum::<usize>().next_multiple_of(CHUNK),
+    /// For `depth` k and `width` parameters, padding included, of so many channels.
+    pub fn new(depth: usize, width: usize, channels: usize) -> Self {
+        let quads = width / 4;
+        let threads = (quads * depth.min(16)).next_multiple_of(32);
+        let threads = threads.clamp(32, Self::MAX_THREADS);
+        let slices = threads / quads;
+        let by_slice = if slices > 1 { slices * width } else { 0 };
+        Self {
+            threads,
+            shared: size_of::<f32>() * (by_slice + channels),
+        }
     }
 }
 
-/// Sums of a step with filling.
-pub(super) fn packed_width(step: &Step, precision: Precision) -> usize {
-    let halves = match step.epilogue {
-        Epilogue::Gate { .. } => 2,
-        _ => 1,
-    };
-    (precision.stored(step.channels()) * halves).next_multiple_of(TILE_COLUMNS)
+/// k of the operand of a tap as stored.
+pub(super) fn stored_depth(graph: &Graph, tap: &Tap, dtype: Dtype) -> usize {
+    let channels = graph.tensors[tap.source].channels;
+    tap.activation.channels(stored(dtype, channels))
 }
 
-/// Parameters of the output nin with filling.
-pub(super) fn output_width(sums: usize) -> usize {
-    sums.next_multiple_of(4)
+/// k of some taps for the pixel and output kernels. In f16 and bf16 the packed weights go on to a
+/// whole chunk, which the pixel kernel does not read.
+pub(super) fn pixel_depth(graph: &Graph, taps: &[Tap], dtype: Dtype) -> usize {
+    let depth = taps.iter().map(|tap| stored_depth(graph, tap, dtype));
+    depth.sum()
+}
+
+/// k of some taps for the row kernel, with padding.
+pub(super) fn wide_depth(graph: &Graph, taps: &[Tap], dtype: Dtype) -> usize {
+    let depth = taps.iter().map(|tap| stored_depth(graph, tap, dtype));
+    match dtype {
+        Dtype::F32 => depth.map(|k| k.next_multiple_of(TILE_DEPTH)).sum(),
+        Dtype::F16 | Dtype::Bf16 => depth.sum::<usize>().next_multiple_of(CHUNK),
+    }
+}
+
+/// Outputs of an op with padding: whole tiles of the row kernel, or quads of parameters.
+pub(super) fn packed_width(op: &Op, dtype: Dtype) -> usize {
+    match op.destination {
+        Destination::Parameters { .. } => op.outputs.next_multiple_of(4),
+        Destination::Tensor { .. } => {
+            let halves = if op.epilogue.gate.is_some() { 2 } else { 1 };
+            (stored(dtype, op.channels()) * halves).next_multiple_of(TILE_COLUMNS)
+        }
+    }
 }

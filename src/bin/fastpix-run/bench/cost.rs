@@ -1,10 +1,10 @@
-//! What the backend launches, reads and computes, from the plan alone; and from that, by a stated
-//! model, how long it should take. **A prediction is not a measurement**: it says what to expect and
+//! What the CUDA backend launches, reads and computes, from a network's graph alone; and from that, by a
+//! stated model, how long it should take. **A prediction is not a measurement**: it says what to expect and
 //! what to look for when a measurement differs.
 //!
 //! # The model
 //!
-//! LaunchMode of a batch depend on each other, so their times add up. A launch takes
+//! Launches of a batch depend on each other, so their times add up. A launch takes
 //!
 //! `gap + 3 latency / clock + max(waves * block_operations / rate, waves * block_bytes / (64 clock),
 //! all bytes / L2 bandwidth, weight bytes / memory bandwidth)`
@@ -19,32 +19,29 @@
 //!   two small blocks run on it, which leaves latencies bare.
 //! - 64 bytes per cycle from the L2 to a multiprocessor (the same table's L2 bandwidths over its
 //!   clocks), which a block takes in for all of its operands and weights.
-//! - Weights come from memory unless they stay in the L2: those of the pixel phase at a level do
-//!   if they and all of the finer levels fit; those of the row phase if the whole model fits.
+//! - Weights come from memory unless they stay in the L2: those of the pixel phase do if they and all
+//!   that are read at as many pixels or more fit; those of the row phase if the whole model fits.
 
+use fastpix::Dtype;
+use fastpix::cuda::LaunchShape;
+use fastpix::network::layout::Shape;
+use fastpix::network::{Graph, Op, Tap};
 use serde::Serialize;
-
-use super::tiling::{
-    PixelBlock, TILE_COLUMNS, TILE_ROWS, output_width, packed_width, pixel_depth, stored_depth,
-    wide_depth,
-};
-use crate::engine::Precision;
-use crate::model::{Epilogue, Hyperparameters, LEVELS, Layers, Plan, Step, Term};
 
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LaunchCost {
-    /// Level of the step's grid.
-    pub level: usize,
+    /// Pixels of the image per position of the op's grid: 1 if it runs at every pixel.
+    pub stride: usize,
     /// Blocks.
     pub blocks: u64,
     /// Bytes of operands and weights that a block reads.
     pub block_bytes: u64,
-    /// Operations of a block's products: two per multiply-add, with filling.
+    /// Operations of a block's products: two per multiply-add, with padding.
     pub block_operations: u64,
-    /// Bytes of weights that all blocks read, filling and repetition included.
+    /// Bytes of weights that all blocks read, padding and repetition included.
     pub weight_bytes: u64,
-    /// The fewest bytes of weights that the launch could read: each once, no filling.
+    /// The fewest bytes of weights that the launch could read: each once, no padding.
     pub fewest_weight_bytes: u64,
 }
 
@@ -55,11 +52,15 @@ pub struct Cost {
     pub size: (usize, usize),
     /// Images.
     pub batch: usize,
-    /// LaunchMode of the row phase, by `row % 4`.
-    pub row_phase: [Vec<LaunchCost>; 4],
-    /// LaunchMode of a pixel, by its active levels less one; the last one samples.
-    pub pixel_phase: [Vec<LaunchCost>; LEVELS],
-    /// Bytes of the weights of all steps, each once.
+    /// Launches of the row phase, by row class.
+    pub row_phase: Vec<Vec<LaunchCost>>,
+    /// Launches of a pixel, by pixel class, those of its stages one after the other.
+    pub pixel_phase: Vec<Vec<LaunchCost>>,
+    /// How many rows of the image are of each row class.
+    pub rows: Vec<u64>,
+    /// How many pixels of the image are of each pixel class.
+    pub pixels: Vec<u64>,
+    /// Bytes of the weights of all ops, each once.
     pub model_bytes: u64,
     /// Whether products run on tensor cores.
     pub tensor_cores: bool,
@@ -67,53 +68,55 @@ pub struct Cost {
 
 impl Cost {
     /// The cost of a batch of images of (height, width).
-    pub fn new(
-        hyper: &Hyperparameters,
-        precision: Precision,
-        size: (usize, usize),
-        batch: usize,
-    ) -> Self {
-        let plan = Plan::new(hyper, &Layers::new(hyper));
-        let counter = Counter {
-            plan: &plan,
-            precision,
+    pub fn new(graph: &Graph, dtype: Dtype, size: (usize, usize), batch: usize) -> Self {
+        let (height, width) = size;
+        let images = Shape {
+            height,
+            width,
             batch,
         };
-        let row = |row: usize| {
-            let steps = plan.row_phase(row).iter();
-            steps
-                .map(|&id| counter.row(&plan.steps[id], size.1 >> plan.steps[id].level))
+        let schedule = &graph.schedule;
+        let mut rows = vec![0; schedule.row_classes()];
+        let mut pixels = vec![0; schedule.pixel_classes()];
+        for row in 0..height {
+            rows[schedule.row_class(row)] += 1;
+            for column in 0..width {
+                pixels[schedule.pixel_class(row, column)] += 1;
+            }
+        }
+        let costs = |launches: Vec<LaunchShape>, taps: fn(&Op) -> &[Tap]| -> Vec<LaunchCost> {
+            let launches = launches.into_iter();
+            launches
+                .map(|launch| LaunchCost::new(graph, dtype, launch, taps))
                 .collect()
         };
-        let pixel = |column: usize| {
-            let steps = plan.pixel_phase(0, column).iter();
-            steps.map(|&id| counter.pixel(&plan.steps[id])).collect()
+        let row = |class| {
+            let launches = LaunchShape::of_row(graph, dtype, images, class);
+            costs(launches, Op::row_taps)
         };
-        let model: u64 = plan
-            .steps
-            .iter()
-            .map(|step| counter.fewest(&step.terms, step.sums))
-            .sum();
+        let pixel = |class| {
+            let stages = LaunchShape::of_pixel(graph, dtype, images, class);
+            costs(stages.concat(), |op| match op.tensor() {
+                Some(_) => op.pixel_taps(),
+                None => &op.taps,
+            })
+        };
+        let ops = graph.ops.iter();
         Self {
             size,
             batch,
-            row_phase: [0, 1, 2, 3].map(row),
-            pixel_phase: [1, 2, 0].map(pixel),
-            model_bytes: model,
-            tensor_cores: precision != Precision::F32,
+            row_phase: (0..schedule.row_classes()).map(row).collect(),
+            pixel_phase: (0..schedule.pixel_classes()).map(pixel).collect(),
+            rows,
+            pixels,
+            model_bytes: ops.map(|op| fewest_bytes(op, &op.taps, dtype)).sum(),
+            tensor_cores: dtype != Dtype::F32,
         }
-    }
-
-    /// How many pixels have 1, 2 and 3 active levels.
-    fn pixels(&self) -> [u64; LEVELS] {
-        let (height, width) = self.size;
-        let at = |level: usize| ((height >> level) * (width >> level)) as u64;
-        [at(0) - at(1), at(1) - at(2), at(2)]
     }
 
     /// Sums something over all pixels.
     fn over_pixels(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
-        let phases = self.pixel_phase.iter().zip(self.pixels());
+        let phases = self.pixel_phase.iter().zip(&self.pixels);
         phases
             .map(|(launches, pixels)| pixels * launches.iter().map(&of).sum::<u64>())
             .sum()
@@ -121,55 +124,91 @@ impl Cost {
 
     /// Dependent launches per pixel, on average over an image.
     pub fn launches_per_pixel(&self) -> f64 {
-        self.over_pixels(|_| 1) as f64 / (self.size.0 * self.size.1) as f64
+        self.per_pixel(|_| 1)
     }
 
-    /// LaunchMode of a batch, row phase included.
+    /// Something of the launches of a pixel, on average over an image.
+    pub fn per_pixel(&self, of: impl Fn(&LaunchCost) -> u64) -> f64 {
+        self.over_pixels(of) as f64 / (self.size.0 * self.size.1) as f64
+    }
+
+    /// Something of the launches of a row phase, on average over an image.
+    pub fn per_row(&self, of: impl Fn(&LaunchCost) -> u64) -> f64 {
+        self.over_rows(of) as f64 / self.size.0 as f64
+    }
+
+    fn over_rows(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
+        let phases = self.row_phase.iter().zip(&self.rows);
+        phases
+            .map(|(launches, rows)| rows * launches.iter().map(&of).sum::<u64>())
+            .sum()
+    }
+
+    /// Launches of a batch, row phase included.
     pub fn launches(&self) -> u64 {
-        let rows = (0..self.size.0).map(|row| self.row_phase[row % 4].len() as u64);
-        self.over_pixels(|_| 1) + rows.sum::<u64>()
-    }
-
-    /// Bytes of weights read per pixel on average, and the fewest possible.
-    pub fn weight_bytes_per_pixel(&self) -> (f64, f64) {
-        let pixels = (self.size.0 * self.size.1) as f64;
-        let read = self.over_pixels(|launch| launch.weight_bytes);
-        let fewest = self.over_pixels(|launch| launch.fewest_weight_bytes);
-        (read as f64 / pixels, fewest as f64 / pixels)
+        self.over_pixels(|_| 1) + self.over_rows(|_| 1)
     }
 
     /// How long the model of this module says a batch takes; none if the GPU has no tensor cores for
-    /// this precision.
+    /// this dtype.
     pub fn predict(&self, gpu: &Gpu) -> Option<Prediction> {
         let rate = match self.tensor_cores {
             true => gpu.half_flops?,
             false => gpu.f32_flops,
         };
-        // Levels whose pixel-phase weights stay in the L2.
-        let of_level = |level: usize| -> u64 {
-            let launches = self.pixel_phase[LEVELS - 1].iter();
-            launches
-                .filter(|launch| launch.level <= level)
-                .map(|launch| launch.fewest_weight_bytes)
-                .sum()
+        // The pixel class with the most launches has those of all others.
+        let all = self.pixel_phase.iter().max_by_key(|launches| launches.len());
+        let stays = |stride: usize| {
+            let launches = all.into_iter().flatten();
+            let as_often = launches.filter(|launch| launch.stride <= stride);
+            let bytes: u64 = as_often.map(|launch| launch.fewest_weight_bytes).sum();
+            bytes <= gpu.l2_bytes
         };
-        let stays = [0, 1, 2].map(|level| of_level(level) <= gpu.l2_bytes);
-        let pixels = self.pixel_phase.iter().zip(self.pixels());
+        let pixels = self.pixel_phase.iter().zip(&self.pixels);
         let pixel_phase = pixels
-            .map(|(launches, pixels)| {
-                let time = |launch: &LaunchCost| gpu.time(launch, rate, stays[launch.level]);
+            .map(|(launches, &pixels)| {
+                let time = |launch: &LaunchCost| gpu.time(launch, rate, stays(launch.stride));
                 pixels as f64 * launches.iter().map(time).sum::<f64>()
             })
             .sum();
-        let rows = (0..self.size.0).flat_map(|row| &self.row_phase[row % 4]);
+        let rows = self.row_phase.iter().zip(&self.rows);
         let row_phase = rows
-            .map(|launch| gpu.time(launch, rate, self.model_bytes <= gpu.l2_bytes))
+            .map(|(launches, &rows)| {
+                let stays = self.model_bytes <= gpu.l2_bytes;
+                let time = |launch: &LaunchCost| gpu.time(launch, rate, stays);
+                rows as f64 * launches.iter().map(time).sum::<f64>()
+            })
             .sum();
         Some(Prediction {
             row_phase,
             pixel_phase,
         })
     }
+}
+
+impl LaunchCost {
+    /// `taps` are those of an op that the launch multiplies.
+    fn new(graph: &Graph, dtype: Dtype, launch: LaunchShape, taps: fn(&Op) -> &[Tap]) -> Self {
+        let op = &graph.ops[launch.op];
+        let bytes = dtype.bytes() as u64;
+        let [rows, rows_read, columns, depth] =
+            [launch.rows, launch.rows_read, launch.columns, launch.depth].map(|n| n as u64);
+        let blocks = launch.blocks() as u64;
+        Self {
+            stride: op.stride[0] * op.stride[1],
+            blocks,
+            block_bytes: (rows_read + columns) * depth * bytes,
+            block_operations: 2 * rows * columns * depth,
+            weight_bytes: blocks * columns * depth * bytes,
+            fewest_weight_bytes: fewest_bytes(op, taps(op), dtype),
+        }
+    }
+}
+
+/// Bytes of the weights of some taps of an op, without padding.
+fn fewest_bytes(op: &Op, taps: &[Tap], dtype: Dtype) -> u64 {
+    let k: usize = taps.iter().map(|tap| tap.k).sum();
+    (k * op.outputs * dtype.bytes()) as u64
 }
 
 /// What a batch should take, in seconds.
@@ -283,101 +322,31 @@ impl Gpu {
     }
 }
 
-/// Counts the launches of a batch.
-struct Counter<'a> {
-    plan: &'a Plan,
-    precision: Precision,
-    batch: usize,
-}
-
-impl Counter<'_> {
-    fn bytes(&self) -> u64 {
-        self.precision.bytes() as u64
-    }
-
-    /// Bytes of the weights of some terms, without filling.
-    fn fewest(&self, terms: &[Term], sums: usize) -> u64 {
-        let k: usize = terms.iter().map(|term| term.k).sum();
-        (k * sums) as u64 * self.bytes()
-    }
-
-    /// A step of the row phase.
-    fn row(&self, step: &Step, columns: usize) -> LaunchCost {
-        let terms = step.row_terms();
-        let depth = wide_depth(self.plan, terms, self.precision) as u64;
-        let width = packed_width(step, self.precision);
-        let (rows, columns_of_a_block) = (TILE_ROWS as u64, TILE_COLUMNS as u64);
-        let groups = (columns * self.batch).div_ceil(TILE_ROWS) as u64;
-        LaunchCost {
-            level: step.level,
-            blocks: groups * (width / TILE_COLUMNS) as u64,
-            block_bytes: depth * (rows + columns_of_a_block) * self.bytes(),
-            block_operations: 2 * depth * rows * columns_of_a_block,
-            weight_bytes: groups * depth * width as u64 * self.bytes(),
-            fewest_weight_bytes: self.fewest(terms, step.sums),
-        }
-    }
-
-    /// A step of the pixel phase.
-    fn pixel(&self, step: &Step) -> LaunchCost {
-        let terms = step.pixel_terms();
-        if step.epilogue == Epilogue::Output {
-            return self.output(step, terms);
-        }
-        let gated = matches!(step.epilogue, Epilogue::Gate { .. });
-        let depth = pixel_depth(self.plan, terms, self.precision);
-        let block = PixelBlock::new(self.precision, gated, depth, self.batch);
-        let channels = self.precision.stored(step.channels());
-        let units = (channels / block.channels) as u64;
-        let groups = self.batch.div_ceil(block.images) as u64;
-        let columns = (block.channels * if gated { 2 } else { 1 }) as u64;
-        let depth = depth as u64;
-        let operands = block.images.min(self.batch) as u64 * depth * self.bytes();
-        let weights = columns * depth * self.bytes();
-        LaunchCost {
-            level: step.level,
-            blocks: units * groups,
-            block_bytes: operands + weights,
-            block_operations: 2 * block.images as u64 * columns * depth,
-            weight_bytes: units * groups * weights,
-            fewest_weight_bytes: self.fewest(terms, step.sums),
-        }
-    }
-
-    /// The output nin: a block per image reads all of its weights.
-    fn output(&self, step: &Step, terms: &[Term]) -> LaunchCost {
-        let depth = terms
-            .iter()
-            .map(|term| stored_depth(self.plan, term, self.precision));
-        let depth: usize = depth.sum();
-        let width = output_width(step.sums);
-        let weights = (depth * width) as u64 * self.bytes();
-        LaunchCost {
-            level: step.level,
-            blocks: self.batch as u64,
-            block_bytes: depth as u64 * self.bytes() + weights,
-            block_operations: 2 * (depth * width) as u64,
-            weight_bytes: self.batch as u64 * weights,
-            fewest_weight_bytes: self.fewest(terms, step.sums),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 
-    const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
+    fn published() -> Graph {
+        pixelcnnpp::graph(&Hyperparameters::published_cifar()).unwrap()
+    }
+
+    /// The launches of the pixels at which only the ops of the image's own grid run.
+    fn finest(cost: &Cost) -> &[LaunchCost] {
+        let fewest = cost.pixel_phase.iter().min_by_key(|launches| launches.len());
+        fewest.unwrap()
+    }
 
     #[test]
     fn the_published_model_stays_within_what_was_set_out() {
-        for precision in PRECISIONS {
-            let cost = Cost::new(&Hyperparameters::published_cifar(), precision, (32, 32), 16);
+        for dtype in Dtype::ALL {
+            let cost = Cost::new(&published(), dtype, (32, 32), 16);
             // 24 products at full resolution, 25 more on every 4th pixel, 23 more on every 16th.
             let launches = cost.launches_per_pixel();
             assert_eq!(launches, 24.0 + 25.0 / 4.0 + 23.0 / 16.0);
             assert!(launches <= 32.0);
-            let (read, fewest) = cost.weight_bytes_per_pixel();
+            let read = cost.per_pixel(|launch| launch.weight_bytes);
+            let fewest = cost.per_pixel(|launch| launch.fewest_weight_bytes);
             // Every image's block reads the output nin.
             assert!(read >= fewest && read <= 1.05 * fewest, "{read} {fewest}");
         }
@@ -385,61 +354,46 @@ mod tests {
 
     #[test]
     fn bytes_and_operations_of_a_step_are_those_counted_by_hand() {
-        let of = |precision, batch| {
-            Cost::new(
-                &Hyperparameters::published_cifar(),
-                precision,
-                (32, 32),
-                batch,
-            )
-        };
+        let graph = published();
         // The first block's second convolution at full resolution: gated, two taps of 320 to 320.
-        let f32 = of(Precision::F32, 16).pixel_phase[0][2];
+        let of = |dtype, batch| finest(&Cost::new(&graph, dtype, (32, 32), batch))[2];
+        let f32 = of(Dtype::F32, 16);
         assert_eq!(f32.fewest_weight_bytes, 2 * 320 * 320 * 4);
         assert_eq!(f32.weight_bytes, f32.fewest_weight_bytes);
         assert_eq!(f32.blocks, 40);
         assert_eq!(f32.block_bytes, 16 * 640 * 4 + 8 * 640 * 4);
         assert_eq!(f32.blocks * f32.block_operations, 2 * 16 * 640 * 320);
-        let f16 = of(Precision::F16, 16).pixel_phase[0][2];
+        let f16 = of(Dtype::F16, 16);
         assert_eq!(f16.blocks, 40);
         assert_eq!(2 * f16.block_bytes, f32.block_bytes);
         // Two groups of images read the weights twice.
-        let more = of(Precision::F32, 17).pixel_phase[0][2];
+        let more = of(Dtype::F32, 17);
         assert_eq!((more.blocks, more.weight_bytes), (80, 2 * f32.weight_bytes));
     }
 
     #[test]
     fn predictions_grow_with_the_batch_and_shrink_with_the_gpu() {
         let [t4, a100, h100] = &Gpu::KNOWN;
-        let of = |gpu, precision, batch| {
-            let cost = Cost::new(
-                &Hyperparameters::published_cifar(),
-                precision,
-                (32, 32),
-                batch,
-            );
+        let graph = published();
+        let of = |gpu, dtype, batch| {
+            let cost = Cost::new(&graph, dtype, (32, 32), batch);
             cost.predict(gpu).map(|prediction| prediction.seconds())
         };
         for batches in [1, 16, 64, 256].windows(2) {
             for gpu in &Gpu::KNOWN {
-                assert!(of(gpu, Precision::F32, batches[0]) < of(gpu, Precision::F32, batches[1]));
+                assert!(of(gpu, Dtype::F32, batches[0]) < of(gpu, Dtype::F32, batches[1]));
             }
         }
-        assert!(of(h100, Precision::F32, 16) < of(a100, Precision::F32, 16));
-        assert!(of(a100, Precision::F32, 16) < of(t4, Precision::F32, 16));
-        assert!(of(a100, Precision::F16, 16) < of(a100, Precision::F32, 16));
-        assert_eq!(of(t4, Precision::F16, 16), None);
+        assert!(of(h100, Dtype::F32, 16) < of(a100, Dtype::F32, 16));
+        assert!(of(a100, Dtype::F32, 16) < of(t4, Dtype::F32, 16));
+        assert!(of(a100, Dtype::F16, 16) < of(a100, Dtype::F32, 16));
+        assert_eq!(of(t4, Dtype::F16, 16), None);
     }
 
     #[test]
     fn a_launch_takes_no_less_than_its_gap_and_its_trips() {
         let gpu = &Gpu::KNOWN[1];
-        let cost = Cost::new(
-            &Hyperparameters::published_cifar(),
-            Precision::F32,
-            (32, 32),
-            1,
-        );
+        let cost = Cost::new(&published(), Dtype::F32, (32, 32), 1);
         let least = cost.launches() as f64 * (GAP + TRIPS * LATENCY / gpu.clock);
         assert!(cost.predict(gpu).unwrap().seconds() > least);
     }
