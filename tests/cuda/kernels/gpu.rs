@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
-use fastpix::Precision;
+use fastpix::Dtype;
 use fastpix::cuda::MODULES;
 use fastpix::cuda::parameters::{Plane, Step};
 use half::{bf16, f16};
 
 /// Numbers as they lie on the device.
-pub fn encode(precision: Precision, values: &[f32]) -> Vec<u8> {
+pub fn encode(precision: Dtype, values: &[f32]) -> Vec<u8> {
     let bytes = |&value: &f32| match precision {
-        Precision::F32 => value.to_ne_bytes().to_vec(),
-        Precision::F16 => f16::from_f32(value).to_ne_bytes().to_vec(),
-        Precision::Bf16 => bf16::from_f32(value).to_ne_bytes().to_vec(),
+        Dtype::F32 => value.to_ne_bytes().to_vec(),
+        Dtype::F16 => f16::from_f32(value).to_ne_bytes().to_vec(),
+        Dtype::Bf16 => bf16::from_f32(value).to_ne_bytes().to_vec(),
     };
     values.iter().flat_map(bytes).collect()
 }
 
-fn decode(precision: Precision, bytes: &[u8]) -> Vec<f32> {
+fn decode(precision: Dtype, bytes: &[u8]) -> Vec<f32> {
     let two = |pair: &[u8]| [pair[0], pair[1]];
     match precision {
-        Precision::F32 => {
+        Dtype::F32 => {
             let four = |b: &[u8]| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
             bytes.chunks(4).map(four).collect()
         }
-        Precision::F16 => bytes
+        Dtype::F16 => bytes
             .chunks(2)
             .map(|b| f16::from_ne_bytes(two(b)).to_f32())
             .collect(),
-        Precision::Bf16 => bytes
+        Dtype::Bf16 => bytes
             .chunks(2)
             .map(|b| bf16::from_ne_bytes(two(b)).to_f32())
             .collect(),
@@ -41,7 +41,7 @@ fn decode(precision: Precision, bytes: &[u8]) -> Vec<f32> {
 pub struct Rows {
     buffer: CudaSlice<u8>,
     pub plane: Plane,
-    precision: Precision,
+    precision: Dtype,
 }
 
 pub struct Gpu {
@@ -59,7 +59,7 @@ impl Gpu {
 
     /// `[rows, columns, batch, channels]` as a plane whose channels are filled up to a multiple of
     /// `fill`; `values` empty for zeros.
-    pub fn rows(&self, precision: Precision, fill: usize, shape: &[usize], values: &[f32]) -> Rows {
+    pub fn rows(&self, precision: Dtype, fill: usize, shape: &[usize], values: &[f32]) -> Rows {
         let &[rows, columns, batch, channels] = shape else {
             panic!("four sides");
         };

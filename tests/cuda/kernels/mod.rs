@@ -7,7 +7,7 @@ mod packing;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
-use fastpix::Precision;
+use fastpix::Dtype;
 use fastpix::cuda::parameters::{Segment, Step};
 use gpu::{Gpu, Rows, encode};
 use packing::Packing;
@@ -25,19 +25,19 @@ enum By {
 /// An entry point, with the name of its file.
 type Kernel = (&'static str, &'static str);
 
-fn row_kernel(precision: Precision) -> Kernel {
+fn row_kernel(precision: Dtype) -> Kernel {
     match precision {
-        Precision::F32 => ("row", "row_step"),
-        Precision::F16 => ("row_half", "row_step_f16"),
-        Precision::Bf16 => ("row_half", "row_step_bf16"),
+        Dtype::F32 => ("row", "row_step"),
+        Dtype::F16 => ("row_half", "row_step_f16"),
+        Dtype::Bf16 => ("row_half", "row_step_bf16"),
     }
 }
 
 /// The kernel, images per block, and threads for so many k.
-fn pixel_kernel(precision: Precision, case: &Case, depth: usize) -> (Kernel, usize, usize) {
+fn pixel_kernel(precision: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usize) {
     let (name, images) = match (precision, case.batch, case.gated) {
-        (Precision::F16, ..) => ("pixel_step_f16", 16),
-        (Precision::Bf16, ..) => ("pixel_step_bf16", 16),
+        (Dtype::F16, ..) => ("pixel_step_f16", 16),
+        (Dtype::Bf16, ..) => ("pixel_step_bf16", 16),
         (_, 1, false) => ("pixel_step_1", 1),
         (_, 2..=4, false) => ("pixel_step_4", 4),
         (_, _, false) => ("pixel_step_16", 16),
@@ -46,7 +46,7 @@ fn pixel_kernel(precision: Precision, case: &Case, depth: usize) -> (Kernel, usi
         (_, _, true) => ("pixel_gate_16", 16),
     };
     match precision {
-        Precision::F32 => {
+        Dtype::F32 => {
             let threads = (depth / 4).next_multiple_of(32).clamp(32, 256);
             (("pixel", name), images, threads)
         }
@@ -59,19 +59,19 @@ fn pixel_kernel(precision: Precision, case: &Case, depth: usize) -> (Kernel, usi
 
 /// What the results are compared with, and within which part of a value: sums, and what is stored
 /// in the precision.
-fn expectation(precision: Precision) -> (&'static str, f64, f64) {
+fn expectation(precision: Dtype) -> (&'static str, f64, f64) {
     // Half a unit in the last place of 11 and of 8 bits. Sums of half types are compared with those
     // of the rounded operands, whose products are exact in f32; tensor cores add in f32 but may
     // cut off rather than round, once per 8 or 16 k.
     match precision {
-        Precision::F32 => ("y", 1e-5, 0.0),
-        Precision::F16 => ("y_f16", 5e-5, 1.0 / 2048.0),
-        Precision::Bf16 => ("y_bf16", 5e-5, 1.0 / 256.0),
+        Dtype::F32 => ("y", 1e-5, 0.0),
+        Dtype::F16 => ("y_f16", 5e-5, 1.0 / 2048.0),
+        Dtype::Bf16 => ("y_bf16", 5e-5, 1.0 / 256.0),
     }
 }
 
 /// Runs a case and compares all four forms of the result.
-fn check(case: &Case, precision: Precision, by: By) {
+fn check(case: &Case, precision: Dtype, by: By) {
     let context = CudaContext::new(0).unwrap();
     let gpu = Gpu {
         stream: context.new_stream().unwrap(),
@@ -107,12 +107,12 @@ fn check(case: &Case, precision: Precision, by: By) {
 
     let mut doubled = expected.shape.clone();
     doubled[3] = 2 * filled;
-    let raw = gpu.rows(Precision::F32, fill, &expected.shape, &[]);
+    let raw = gpu.rows(Dtype::F32, fill, &expected.shape, &[]);
     let plain = gpu.rows(precision, fill, &expected.shape, &[]);
     let elu = gpu.rows(precision, fill, &expected.shape, &[]);
     let concat_elu = gpu.rows(precision, fill, &doubled, &[]);
     let residual = case.arrays["residual"].f32();
-    let residual = gpu.rows(Precision::F32, fill, &expected.shape, &residual);
+    let residual = gpu.rows(Dtype::F32, fill, &expected.shape, &residual);
     let wide_weights = gpu.upload(&encode(precision, &wide.weights));
     // Not empty where there are none.
     let pixel_weights = [pixel.weights.as_slice(), &[0.0; 4]].concat();
@@ -216,7 +216,7 @@ fn check(case: &Case, precision: Precision, by: By) {
     close("concat_elu of -y", negative, of(negated));
 }
 
-fn check_all(precision: Precision, by: By) {
+fn check_all(precision: Dtype, by: By) {
     on_a_device(|| {
         for case in cases() {
             check(&case, precision, by);
@@ -226,30 +226,30 @@ fn check_all(precision: Precision, by: By) {
 
 #[test]
 fn the_row_kernel_computes_whole_images_as_numpy_does() {
-    check_all(Precision::F32, By::Whole);
+    check_all(Dtype::F32, By::Whole);
 }
 
 #[test]
 fn rows_and_pixels_together_give_what_numpy_gives() {
-    check_all(Precision::F32, By::RowsAndPixels);
+    check_all(Dtype::F32, By::RowsAndPixels);
 }
 
 #[test]
 fn the_row_kernel_computes_in_f16_as_numpy_does_from_rounded_operands() {
-    check_all(Precision::F16, By::Whole);
+    check_all(Dtype::F16, By::Whole);
 }
 
 #[test]
 fn the_row_kernel_computes_in_bf16_as_numpy_does_from_rounded_operands() {
-    check_all(Precision::Bf16, By::Whole);
+    check_all(Dtype::Bf16, By::Whole);
 }
 
 #[test]
 fn rows_and_pixels_together_give_in_f16_what_numpy_gives_from_rounded_operands() {
-    check_all(Precision::F16, By::RowsAndPixels);
+    check_all(Dtype::F16, By::RowsAndPixels);
 }
 
 #[test]
 fn rows_and_pixels_together_give_in_bf16_what_numpy_gives_from_rounded_operands() {
-    check_all(Precision::Bf16, By::RowsAndPixels);
+    check_all(Dtype::Bf16, By::RowsAndPixels);
 }

@@ -1,14 +1,14 @@
 //! A step's weights in the order in which the kernels of a precision read them, written down from
 //! what `kernels/*.cu` say.
 
-use fastpix::Precision;
+use fastpix::Dtype;
 
 use super::cases::{Case, Tap};
 
 /// A case for the kernels of a precision.
 pub struct Packing<'a> {
     pub case: &'a Case,
-    pub precision: Precision,
+    pub precision: Dtype,
 }
 
 /// Weights, and how many k they have with filling.
@@ -21,8 +21,8 @@ impl Packing<'_> {
     /// Channels are filled up to a multiple of this.
     pub fn fill(&self) -> usize {
         match self.precision {
-            Precision::F32 => 4,
-            Precision::F16 | Precision::Bf16 => 8,
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 8,
         }
     }
 
@@ -48,7 +48,7 @@ impl Packing<'_> {
     fn sum(&self, j: usize) -> Option<usize> {
         let (half, channel) = match (self.case.gated, self.precision) {
             (false, _) => (0, j),
-            (true, Precision::F32) => (j / 2 % 2, j / 4 * 2 + j % 2),
+            (true, Dtype::F32) => (j / 2 % 2, j / 4 * 2 + j % 2),
             (true, _) => (j / 16 % 2, j / 32 * 16 + j % 16),
         };
         (channel < self.channels()).then_some(half * self.channels() + channel)
@@ -96,7 +96,7 @@ impl Packing<'_> {
     pub fn wide(&self) -> Packed {
         let mut weights = Vec::new();
         for tile in (0..self.width()).step_by(32) {
-            if self.precision == Precision::F32 {
+            if self.precision == Dtype::F32 {
                 for tap in &self.case.terms {
                     for k in self.filled_depth(tap, 16) {
                         let columns = tile..tile + 32;
@@ -121,7 +121,7 @@ impl Packing<'_> {
     pub fn pixel(&self) -> Packed {
         let operands = self.operands(true);
         let mut weights = Vec::new();
-        if self.precision == Precision::F32 {
+        if self.precision == Dtype::F32 {
             for unit in 0..self.filled() / 4 {
                 for piece in 0..4 * self.halves() {
                     for four in operands.chunks(4) {
@@ -153,7 +153,7 @@ impl Packing<'_> {
     /// Blocks of the pixel kernel for each group of images.
     pub fn units(&self) -> usize {
         match self.precision {
-            Precision::F32 => self.filled() / 4,
+            Dtype::F32 => self.filled() / 4,
             _ => self.filled() * self.halves() / 8,
         }
     }

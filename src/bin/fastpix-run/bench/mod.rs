@@ -2,6 +2,8 @@
 //! CUDA device, what the cost model predicts.
 
 #[cfg(feature = "cuda")]
+mod cost;
+#[cfg(feature = "cuda")]
 mod cuda;
 mod measure;
 mod plot;
