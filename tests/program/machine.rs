@@ -5,13 +5,7 @@ fn doctor_tells_what_the_machine_offers() {
     let place = Place::new();
     let ended = place.run(&["doctor"]);
     ended.succeeded();
-    for part in [
-        "instruction set",
-        "threads",
-        "CUDA driver",
-        "avatars",
-        "fashion",
-    ] {
+    for part in ["instruction set", "threads", "CUDA d", "avatars", "fashion"] {
         assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
     }
     let json = place.run(&["doctor", "--json"]).json();
@@ -20,10 +14,25 @@ fn doctor_tells_what_the_machine_offers() {
     if cuda["driver"].is_null() {
         let reason = cuda["devices"]["Err"].as_str();
         assert!(
-            reason.is_some_and(|reason| reason.contains("no NVIDIA driver was found")),
+            reason.is_some_and(|reason| reason.contains(match cfg!(feature = "cuda") {
+                true => "no NVIDIA driver was found",
+                false => "built without CUDA",
+            })),
             "{cuda}"
         );
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn without_the_feature_a_cuda_device_is_refused_in_one_line() {
+    let place = Place::new();
+    for command in ["generate", "bench"] {
+        place
+            .run(&[command, "--device", "cuda"])
+            .failed_with(&["built without CUDA", "; use --device cpu"]);
+    }
+    assert_eq!(place.names(""), [""; 0]);
 }
 
 #[test]
