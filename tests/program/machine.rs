@@ -5,7 +5,16 @@ fn doctor_tells_what_the_machine_offers() {
     let place = Place::new();
     let ended = place.run(&["doctor"]);
     ended.succeeded();
-    for part in ["instruction set", "threads", "CUDA d", "avatars", "fashion"] {
+    for part in [
+        "instruction set",
+        "threads",
+        match cfg!(feature = "cuda") {
+            true => "CUDA driver",
+            false => "none (built without CUDA)",
+        },
+        "avatars",
+        "fashion",
+    ] {
         assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
     }
     let json = place.run(&["doctor", "--json"]).json();
