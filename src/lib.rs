@@ -33,8 +33,10 @@
 //! # }
 //! ```
 //!
-//! An image depends on the model, the seed and its index, never on the batch it is made in or on
-//! the number of threads. In f32, all instruction sets of the CPU give the same bits.
+//! An image depends on the model, the sampling options, the seed and its index, never on the batch
+//! it is made in or on the number of threads. It also depends on the precision, on whether a CPU or
+//! a GPU computes, and in bf16 on the instruction set of the CPU; in f32 all of them give the same
+//! bits.
 //!
 //! - [`Engine`]: a model on a device; generates, completes and scores.
 //! - [`checkpoint`]: model files; [`models`]: the embedded ones.
