@@ -95,7 +95,10 @@ pub fn open_bytes(name: &str, bytes: &[u8]) -> Result<Network, CheckpointError> 
 pub fn embedded(name: &str) -> Result<Network, CheckpointError> {
     let model = models::embedded(name).ok_or_else(|| CheckpointError::Unrecognised {
         path: name.into(),
-        expected: format!("an embedded model ({})", models::EMBEDDED.map(|m| m.name).join(", ")),
+        expected: format!(
+            "an embedded model ({})",
+            models::EMBEDDED.map(|m| m.name).join(", ")
+        ),
         found: "another name".into(),
     })?;
     model.checkpoint()?.into_network()

@@ -31,7 +31,7 @@ impl<T> Nhwc<T> {
     /// Whether there are as many numbers as the shape says.
     pub fn is_whole(&self) -> bool {
         let sides = self.shape.iter();
-        let length = sides.fold(Some(1usize), |length, &side| length?.checked_mul(side));
+        let length = sides.copied().try_fold(1usize, usize::checked_mul);
         length == Some(self.values.len())
     }
 }

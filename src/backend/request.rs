@@ -78,10 +78,12 @@ impl SampleRequest {
     pub fn completing(images: &Codes, keep_rows: usize) -> Self {
         let [_, _, width, channels] = images.shape;
         let kept = keep_rows.saturating_mul(width * channels);
-        let requests = (0..).zip(images.images()).map(|(index, image)| ImageRequest {
-            prefix: image[..kept.min(image.len())].to_vec(),
-            ..ImageRequest::new(index)
-        });
+        let requests = (0..)
+            .zip(images.images())
+            .map(|(index, image)| ImageRequest {
+                prefix: image[..kept.min(image.len())].to_vec(),
+                ..ImageRequest::new(index)
+            });
         Self::of(images.size(), requests.collect())
     }
 

@@ -20,7 +20,7 @@ use crate::network::{Dtype, Network};
 /// Images whose activations are held whole at the same time: few, so that they stay in the caches
 /// of the processor (16 at once take 1.7 times as long per image at the shape of the published
 /// CIFAR model).
-const WHOLE_IMAGES: usize = 4;
+pub const WHOLE_IMAGES: usize = 4;
 
 /// Given images that go through cached evaluation together.
 const CACHED_IMAGES: usize = 16;
@@ -138,7 +138,11 @@ impl CpuBackend {
         if naive && !together && shape.batch > WHOLE_IMAGES {
             return self.sample_in_groups(model, request, hooks, clock);
         }
-        let extent = if naive { Extent::WholeImage } else { Extent::Rings };
+        let extent = if naive {
+            Extent::WholeImage
+        } else {
+            Extent::Rings
+        };
         let storage = Storage::new(model, shape, extent, self.pool.size());
         let images = request.images.iter();
         let classes: Vec<usize> = images.map(|image| image.class.unwrap_or(0)).collect();
@@ -274,11 +278,7 @@ impl Backend for CpuBackend {
         self.sample_any(request, hooks, true)
     }
 
-    fn stream(
-        &self,
-        request: &SampleRequest,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<(), BackendError> {
+    fn stream(&self, request: &SampleRequest, hooks: &mut Hooks<'_>) -> Result<(), BackendError> {
         self.sample_any(request, hooks, false).map(|_| ())
     }
 

@@ -147,7 +147,8 @@ impl Caller for Sampling<'_, '_> {
                     graph
                         .output
                         .sample(parameters, draws, request.temperature, values);
-                    let mixture = matches!(graph.output, OutputDistribution::LogisticMixture { .. });
+                    let mixture =
+                        matches!(graph.output, OutputDistribution::LogisticMixture { .. });
                     if mixture && !request.continuous {
                         for value in &mut *values {
                             *value = graph.input.value(graph.input.code(*value));

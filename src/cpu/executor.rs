@@ -466,9 +466,8 @@ impl<E: Gemm> Run<'_, E> {
             let ring = self.storage.operands(tap.source)[tap.activation as usize].as_ref();
             // `GraphBuilder` derives a ring from every tap.
             ring.map(|ring| {
-                let at = |grid: usize, axis: usize| {
-                    (grid * tap.step[axis]) as isize + tap.offset[axis]
-                };
+                let at =
+                    |grid: usize, axis: usize| (grid * tap.step[axis]) as isize + tap.offset[axis];
                 RowRing::rows(ring, at(row, 0), at(column, 1), tap.step[1])
             })
         };

@@ -23,4 +23,4 @@ mod simd;
 mod storage;
 pub mod thread_pool;
 
-pub use backend::{CpuBackend, CpuOptions};
+pub use backend::{CpuBackend, CpuOptions, WHOLE_IMAGES};

@@ -145,12 +145,7 @@ fn panels(op: &Op) -> usize {
     op.channels().div_ceil(PANEL) * halves(op)
 }
 
-fn pack<E: Element>(
-    weights: &Weights,
-    op: &Op,
-    classes: Option<usize>,
-    isa: Isa,
-) -> PackedOp<E> {
+fn pack<E: Element>(weights: &Weights, op: &Op, classes: Option<usize>, isa: Isa) -> PackedOp<E> {
     let channels = op.channels();
     let halves = halves(op);
     let columns = match op.epilogue.gate {

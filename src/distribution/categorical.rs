@@ -20,7 +20,11 @@ impl Categorical<'_> {
     /// last ones may be shorter or empty), each in order, then the totals of the runs in order.
     /// Where rounding leaves no such class, it is the last one of any weight.
     pub fn sample(&self, word: u32, temperature: f32) -> usize {
-        let largest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let largest = self
+            .logits
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
         let largest = largest / temperature;
         let weight = |logit: f32| (logit / temperature - largest).exp();
         let run = self.logits.len().div_ceil(RUNS).max(1);
@@ -88,7 +92,11 @@ mod tests {
         ] {
             assert_eq!(categorical.sample(word(u), 1.0), class, "{u}");
         }
-        assert_eq!(categorical.sample(word(0.999), 0.01), 1, "the likeliest when cold");
+        assert_eq!(
+            categorical.sample(word(0.999), 0.01),
+            1,
+            "the likeliest when cold"
+        );
     }
 
     #[test]
@@ -117,7 +125,9 @@ mod tests {
     fn likelihoods_are_those_of_the_softmax() {
         let logits = [1.0f32, -2.0, 0.5];
         let categorical = Categorical { logits: &logits };
-        let sum: f64 = (0..3).map(|class| categorical.log_likelihood(class).exp()).sum();
+        let sum: f64 = (0..3)
+            .map(|class| categorical.log_likelihood(class).exp())
+            .sum();
         assert!((sum - 1.0).abs() < 1e-12);
         let ratio = categorical.log_likelihood(0) - categorical.log_likelihood(1);
         assert!((ratio - 3.0).abs() < 1e-12);

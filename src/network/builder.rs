@@ -339,7 +339,7 @@ fn steps(
     what: &str,
 ) -> Result<[usize; 2], BuildError> {
     for axis in 0..2 {
-        if coarse[axis] == 0 || coarse[axis] % stride[axis] != 0 {
+        if coarse[axis] == 0 || !coarse[axis].is_multiple_of(stride[axis]) {
             return error(
                 name,
                 format!("{what} on a grid whose strides divide {coarse:?}"),

@@ -1,7 +1,7 @@
 //! Every format of the original's models through the engine, against the original's numbers.
 
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
-use fastpix::model::Weights;
+use fastpix::families::pixelcnnpp::Weights;
 use test_support::engine::{MODES, cpu, engine, parameters};
 use test_support::reference::{assert_close, golden, inputs, npy, original};
 

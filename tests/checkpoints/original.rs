@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
-use fastpix::model::Weights;
-<<<<<<< HEAD:tests/checkpoints.rs
+use fastpix::families::pixelcnnpp::Weights;
 use fastpix::network::Dtype;
-=======
 use test_support::reference::golden;
->>>>>>> refs/heads/tests:tests/checkpoints/original.rs
 
 const RAW: LoadOptions = LoadOptions {
     raw_weights: true,
@@ -34,7 +31,7 @@ fn reference(model: &str, which: &str) -> Checkpoint {
 
 /// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten that are not:
 /// rounding of f32 in two orders of multiplication stays well below.
-fn assert_folded_close(found: &Weights, expected: &Weights) {
+fn assert_folded_close(found: &Network, expected: &Network) {
     let mut differing = Vec::new();
     for (layer, (a, b)) in found
         .layers

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Tensors};
-use fastpix::model::Weights;
+use fastpix::families::pixelcnnpp::Weights;
 use test_support::checkpoint_files::pytorch::{self, Norm};
 use test_support::checkpoint_files::{
     checkpoint, le_bytes, npy, safetensors, saved, smallest, tensorflow, tensors, write_all, zip,
@@ -27,8 +27,8 @@ fn open(path: &Path) -> Checkpoint {
 }
 
 /// A model of a few filters, so that partitions and several blocks occur.
-fn small() -> fastpix::model::Hyperparameters {
-    fastpix::model::Hyperparameters {
+fn small() -> fastpix::families::pixelcnnpp::Hyperparameters {
+    fastpix::families::pixelcnnpp::Hyperparameters {
         nr_filters: 4,
         ..smallest(Some(2))
     }
@@ -240,7 +240,7 @@ fn arrays_under_tensorflow_names_choose_between_averages_and_raw() {
 
 #[test]
 fn metadata_written_by_numpy_as_a_string_is_read() {
-    let json = serde_json::to_string(&fastpix::model::Hyperparameters {
+    let json = serde_json::to_string(&fastpix::families::pixelcnnpp::Hyperparameters {
         image_size: Some((8, 12)),
         ..small()
     })
@@ -318,7 +318,7 @@ fn assert_folds(
 
 #[test]
 fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
-    let hyper = fastpix::model::Hyperparameters {
+    let hyper = fastpix::families::pixelcnnpp::Hyperparameters {
         nr_filters: 3,
         channels: 3,
         ..smallest(None)
@@ -387,7 +387,7 @@ fn a_ports_names_are_understood_in_safetensors_too() {
 
 #[test]
 fn transposed_pytorch_tensors_are_read_by_their_strides() {
-    let hyper = fastpix::model::Hyperparameters {
+    let hyper = fastpix::families::pixelcnnpp::Hyperparameters {
         nr_filters: 3,
         ..smallest(None)
     };
@@ -454,7 +454,7 @@ fn batch_normalisation_of_a_port_is_folded_into_the_convolution() {
 fn given_hyperparameters_replace_those_of_the_file() {
     let model = checkpoint(&small(), 12);
     let bytes = saved(&model, "npz");
-    let given = fastpix::model::Hyperparameters {
+    let given = fastpix::families::pixelcnnpp::Hyperparameters {
         image_size: Some((4, 8)),
         ..small()
     };
@@ -465,7 +465,7 @@ fn given_hyperparameters_replace_those_of_the_file() {
     let loaded = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap();
     assert_eq!(loaded.hyperparameters, given);
     let options = LoadOptions {
-        hyperparameters: Some(fastpix::model::Hyperparameters { nr_mix: 2, ..given }),
+        hyperparameters: Some(fastpix::families::pixelcnnpp::Hyperparameters { nr_mix: 2, ..given }),
         ..LoadOptions::default()
     };
     let error = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap_err();

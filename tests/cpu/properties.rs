@@ -1,9 +1,9 @@
 //! Cached, naive and whole-image evaluation agree on models of any shape, and an image depends on
 //! nothing but the model, the seed and its index.
 
-use fastpix::Precision;
+use fastpix::Dtype;
 use fastpix::cpu::isa::Isa;
-use fastpix::model::{Hyperparameters, Weights};
+use fastpix::families::pixelcnnpp::{Hyperparameters, Weights};
 use proptest::prelude::*;
 use test_support::engine::{
     Mode, batch, codes, cpu, engine, hyper, parameters, random, sample, u8_images,
@@ -36,8 +36,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let weights = random(&hyper, seed);
-        let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
-        let engine = engine(&weights, &cpu().threads(threads).precision(precision));
+        let precision = if bf16 { Dtype::Bf16 } else { Dtype::F32 };
+        let engine = engine(&weights, &cpu().threads(threads).dtype(precision));
         let batch = batch(hyper.classes, (4 * height, 4 * width), 0..count);
         let cached = sample(&engine, &batch);
         let naive = sample(&engine, &batch.clone().mode(Mode::WholeImage));
@@ -59,9 +59,9 @@ fn small_model(nr_filters: usize) -> Weights {
 #[test]
 fn an_image_does_not_depend_on_batch_threads_offset_or_neighbours() {
     let weights = small_model(20);
-    let of = |indices: Vec<u64>| batch(weights.hyper.classes, (8, 12), indices);
-    for precision in [Precision::F32, Precision::Bf16] {
-        let on = |threads| engine(&weights, &cpu().threads(threads).precision(precision));
+    let of = |indices: Vec<u64>| batch(weights.graph.condition.classes(), (8, 12), indices);
+    for precision in [Dtype::F32, Dtype::Bf16] {
+        let on = |threads| engine(&weights, &cpu().threads(threads).dtype(precision));
         let alone = |index| sample(&on(1), &of(vec![index])).values;
         let expected: Vec<Vec<f32>> = (0..20).map(alone).collect();
         for (threads, size) in [(1, 20), (2, 3), (2, 16), (3, 17), (5, 20)] {
@@ -86,10 +86,10 @@ fn an_image_does_not_depend_on_batch_threads_offset_or_neighbours() {
 #[test]
 fn an_image_does_not_depend_on_the_batch_size_on_any_instruction_set() {
     let weights = small_model(13);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Dtype::F32, Dtype::Bf16] {
         for isa in Isa::available() {
-            let engine = engine(&weights, &cpu().precision(precision).isa(isa));
-            let of = |count| sample(&engine, &batch(weights.hyper.classes, (4, 8), 0..count));
+            let engine = engine(&weights, &cpu().dtype(precision).isa(isa));
+            let of = |count| sample(&engine, &batch(weights.graph.condition.classes(), (4, 8), 0..count));
             let all = of(64).values;
             for count in [1, 2, 3, 15, 16, 17] {
                 let some = of(count).values;

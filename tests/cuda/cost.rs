@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use cuda_emulator::Installed;
-use fastpix::Precision;
+use fastpix::Dtype;
 use fastpix::cuda::cost::{Cost, LaunchCost};
-use fastpix::model::Hyperparameters;
+use fastpix::families::pixelcnnpp::Hyperparameters;
 use test_support::device::alone_on_the_emulator;
 use test_support::engine::{batch, cuda, engine, hyper, random, sample};
 
@@ -16,10 +16,10 @@ const SIZE: (usize, usize) = (4, 4);
 fn counted(
     emulator: &Installed,
     hyper: &Hyperparameters,
-    precision: Precision,
+    precision: Dtype,
     images: usize,
 ) -> BTreeMap<String, serde_json::Value> {
-    let engine = engine(&random(hyper, 3), &cuda().precision(precision));
+    let engine = engine(&random(hyper, 3), &cuda().dtype(precision));
     emulator.reset_counters().unwrap();
     sample(&engine, &batch(None, SIZE, 0..images as u64));
     let counters: serde_json::Value = serde_json::from_str(&emulator.counters().unwrap()).unwrap();
@@ -41,7 +41,7 @@ fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
     for row in 0..SIZE.0 {
         sums[0] += cost.row_phase[row % 4].iter().map(&of).sum::<u64>();
         for column in 0..SIZE.1 {
-            let levels = fastpix::model::Plan::active_levels(row, column);
+            let levels = fastpix::families::pixelcnnpp::Plan::active_levels(row, column);
             let (last, rest) = cost.pixel_phase[levels - 1].split_last().unwrap();
             sums[1] += rest.iter().map(&of).sum::<u64>();
             sums[2] += of(last);
@@ -54,7 +54,7 @@ fn expected(cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
 fn launches_and_blocks_are_those_that_the_plan_predicts() {
     alone_on_the_emulator(NO_COUNTERS, |emulator| {
         let hyper = hyper(3, 20, 2);
-        for precision in [Precision::F32, Precision::F16] {
+        for precision in [Dtype::F32, Dtype::F16] {
             for batch in [1, 3, 17] {
                 let cost = Cost::new(&hyper, precision, SIZE, batch);
                 let found = counted(emulator, &hyper, precision, batch);
@@ -73,10 +73,10 @@ fn launches_and_blocks_are_those_that_the_plan_predicts() {
 }
 
 /// Wide enough for products to outweigh what each launch reads besides.
-const WIDE: [(Precision, usize); 3] = [
-    (Precision::F32, 64),
-    (Precision::F16, 160),
-    (Precision::Bf16, 160),
+const WIDE: [(Dtype, usize); 3] = [
+    (Dtype::F32, 64),
+    (Dtype::F16, 160),
+    (Dtype::Bf16, 160),
 ];
 
 #[test]
@@ -99,7 +99,7 @@ fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
                 let requests = sum(&found, kernel, "shared_requests");
                 println!("{precision} {kernel}: {conflicts} conflicts of {requests}");
                 // The pixel kernel of f32 adds its warps' sums with some, after its inner loop.
-                if (precision, kernel) != (Precision::F32, "pixel_") {
+                if (precision, kernel) != (Dtype::F32, "pixel_") {
                     assert_eq!(conflicts, 0, "{precision} {kernel} of {requests}");
                 }
             }

@@ -1,6 +1,6 @@
 //! What a user is told when CUDA cannot be used.
 
-use fastpix::{Engine, EngineError, Precision};
+use fastpix::{Engine, EngineError, Dtype};
 use test_support::child::answer;
 use test_support::engine::{Target, automatic, batch, cuda, cuda_devices, try_engine, try_sample};
 use test_support::reference::original_weights;
@@ -100,7 +100,7 @@ fn an_old_device_is_told_that_f16_needs_a_newer_one() {
         an_old_device_is_told_that_f16_needs_a_newer_one,
         true,
         &[("CC", "7.5")],
-        || taken(cuda().precision(Precision::F16)),
+        || taken(cuda().dtype(Dtype::F16)),
     );
     assert_eq!(
         text,
@@ -115,7 +115,7 @@ fn auto_takes_the_cpu_for_bf16_where_the_device_is_too_old() {
         auto_takes_the_cpu_for_bf16_where_the_device_is_too_old,
         true,
         &[("CC", "7.5")],
-        || taken(automatic().precision(Precision::Bf16)),
+        || taken(automatic().dtype(Dtype::Bf16)),
     );
     assert!(text.starts_with("cpu (1 thread"), "{text}");
 }
@@ -127,7 +127,7 @@ fn auto_takes_the_device_for_f16_where_it_is_new_enough() {
         auto_takes_the_device_for_f16_where_it_is_new_enough,
         true,
         &settings,
-        || taken(automatic().precision(Precision::F16)),
+        || taken(automatic().dtype(Dtype::F16)),
     );
     assert_eq!(text, "cuda:0 (Test, 8.6)");
 }
@@ -138,7 +138,7 @@ fn f16_without_a_device_is_told_what_the_cpu_computes_in() {
         f16_without_a_device_is_told_what_the_cpu_computes_in,
         true,
         &[("DEVICES", "0")],
-        || taken(automatic().precision(Precision::F16)),
+        || taken(automatic().dtype(Dtype::F16)),
     );
     assert_eq!(
         text,

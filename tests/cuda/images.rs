@@ -1,6 +1,6 @@
 //! Images are those of the CPU, however launched and on however many devices.
 
-use fastpix::Precision;
+use fastpix::Dtype;
 use test_support::device::on_a_device;
 use test_support::engine::{
     Batch, batch, codes, codes_of, cpu, cuda, cuda_devices, engine, sample,
@@ -44,9 +44,9 @@ fn graph_and_stream_launches_give_the_same_bits() {
     on_a_device(|| {
         let weights = original_weights("tiny_cond");
         let batch = batch(Some(10), (8, 4), 5..8).continuous();
-        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-            let graph = engine(&weights, &cuda().precision(precision));
-            let stream = engine(&weights, &cuda().precision(precision).stream());
+        for precision in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let graph = engine(&weights, &cuda().dtype(precision));
+            let stream = engine(&weights, &cuda().dtype(precision).stream());
             let same = sample(&stream, &batch) == sample(&graph, &batch);
             assert!(same, "{precision}");
         }

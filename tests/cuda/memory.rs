@@ -2,7 +2,7 @@
 //! of the device meanwhile.
 
 use cudarc::driver::CudaContext;
-use fastpix::Precision;
+use fastpix::Dtype;
 use test_support::device::alone_on_the_emulator;
 use test_support::engine::{batch, cuda, engine, sample};
 use test_support::reference::original_weights;
@@ -14,9 +14,9 @@ fn engines_take_the_bytes_they_say_in_every_precision() {
     alone_on_the_emulator(POOLS, |_| {
         let context = CudaContext::new(0).unwrap();
         let free = || context.mem_get_info().unwrap().0;
-        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+        for precision in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             let before = free();
-            let engine = engine(&original_weights("tiny"), &cuda().precision(precision));
+            let engine = engine(&original_weights("tiny"), &cuda().dtype(precision));
             let with_weights = free();
             sample(&engine, &batch(None, (4, 32), 0..16));
             for (what, taken, said) in [

@@ -1,6 +1,6 @@
 //! Models of every kind on the CUDA backend against the CPU backend, by every path.
 
-use fastpix::model::{Hyperparameters, Weights};
+use fastpix::families::pixelcnnpp::{Hyperparameters, Weights};
 use test_support::child::answer;
 use test_support::device::on_a_device;
 use test_support::engine::{
@@ -25,11 +25,11 @@ fn same_params(what: &str, found: &[f32], expected: &[f32]) {
 const MOST_NAIVE_CODES: usize = 48;
 
 /// Compares images, and parameters and scores of these images, in every mode.
-fn as_on_the_cpu(what: &str, weights: &Weights, count: usize, size: (usize, usize)) {
+fn as_on_the_cpu(what: &str, weights: &Network, count: usize, size: (usize, usize)) {
     let cpu = engine(weights, &cpu());
     let cuda = engine(weights, &cuda());
     let first = 1 << 33;
-    let batch = batch(weights.hyper.classes, size, first..first + count as u64);
+    let batch = batch(weights.graph.condition.classes(), size, first..first + count as u64);
     let expected = sample(&cpu, &batch);
     let images = u8_images(expected.shape, codes(&expected));
     for mode in MODES {

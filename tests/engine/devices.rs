@@ -1,6 +1,6 @@
 //! The devices, and tests for each of them.
 
-use fastpix::Precision;
+use fastpix::Dtype;
 use test_support::device::on_a_device;
 use test_support::engine::{Target, cpu, cuda};
 
@@ -22,14 +22,14 @@ impl Device {
             Self::CudaGraph | Self::CudaF16 | Self::CudaBf16 => cuda(),
             Self::CudaStream => cuda().stream(),
         };
-        target.precision(self.precision())
+        target.dtype(self.dtype())
     }
 
-    pub fn precision(self) -> Precision {
+    pub fn precision(self) -> Dtype {
         match self {
-            Self::Cpu | Self::CudaGraph | Self::CudaStream => Precision::F32,
-            Self::CudaF16 => Precision::F16,
-            Self::CpuBf16 | Self::CudaBf16 => Precision::Bf16,
+            Self::Cpu | Self::CudaGraph | Self::CudaStream => Dtype::F32,
+            Self::CudaF16 => Dtype::F16,
+            Self::CpuBf16 | Self::CudaBf16 => Dtype::Bf16,
         }
     }
 
@@ -39,10 +39,10 @@ impl Device {
 
     /// The largest relative error of rounding to the precision.
     pub fn unit(self) -> f64 {
-        match self.precision() {
-            Precision::F32 => 2f64.powi(-24),
-            Precision::F16 => 2f64.powi(-11),
-            Precision::Bf16 => 2f64.powi(-8),
+        match self.dtype() {
+            Dtype::F32 => 2f64.powi(-24),
+            Dtype::F16 => 2f64.powi(-11),
+            Dtype::Bf16 => 2f64.powi(-8),
         }
     }
 

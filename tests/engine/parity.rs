@@ -1,4 +1,4 @@
-use fastpix::Precision;
+use fastpix::Dtype;
 use test_support::engine::{MODES, Mode, engine, parameters, score};
 use test_support::reference::{ORIGINALS, assert_close, inputs, npy, npz, original, weights};
 
@@ -9,12 +9,12 @@ const WEIGHTS: [&str; 2] = ["ema", "raw"];
 
 /// Absolute and relative.
 fn tolerance(device: Device) -> (f64, f64) {
-    match device.precision() {
-        Precision::F32 => (1e-4, 1e-4),
+    match device.dtype() {
+        Dtype::F32 => (1e-4, 1e-4),
         // Every operand of these models' few tens of products is rounded by at most a unit; the
         // errors of a sum's operands cancel for the most part, so that a few units of the
         // parameters' size, which is about one, are left of them.
-        Precision::F16 | Precision::Bf16 => (4.0 * device.unit(), 0.0),
+        Dtype::F16 | Dtype::Bf16 => (4.0 * device.unit(), 0.0),
     }
 }
 
@@ -45,9 +45,9 @@ fn cached_pixels_match_the_original(device: Device) {
 
 test_on_devices!(bits_per_dimension_match_the_original);
 fn bits_per_dimension_match_the_original(device: Device) {
-    let (abs, rel) = match device.precision() {
-        Precision::F32 => (1e-4, 1e-4),
-        Precision::F16 | Precision::Bf16 => (0.01, 0.0),
+    let (abs, rel) = match device.dtype() {
+        Dtype::F32 => (1e-4, 1e-4),
+        Dtype::F16 | Dtype::Bf16 => (0.01, 0.0),
     };
     for (model, _) in ORIGINALS {
         let (images, labels) = inputs(model);

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, Format, LoadOptions};
-use fastpix::model::{Hyperparameters, Layers};
+use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
 use test_support::allocator::WholeProcess;
 use test_support::checkpoint_files::tensorflow::{self, Message, varint};
 use test_support::child::alone;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fastpix::Precision;
-use fastpix::model::Hyperparameters;
+use fastpix::Dtype;
+use fastpix::families::pixelcnnpp::Hyperparameters;
 use test_support::allocator::WholeProcess;
 use test_support::child::alone;
 use test_support::engine::{batch, cpu, engine, hyper, random, sample_watched};
@@ -11,8 +11,8 @@ use test_support::engine::{batch, cpu, engine, hyper, random, sample_watched};
 #[test]
 fn memory_is_taken_before_the_first_row() {
     alone(memory_is_taken_before_the_first_row, || {
-        for precision in [Precision::F32, Precision::Bf16] {
-            let engine = engine(&random(&hyper(3, 12, 70), 1), &cpu().precision(precision));
+        for precision in [Dtype::F32, Dtype::Bf16] {
+            let engine = engine(&random(&hyper(3, 12, 70), 1), &cpu().dtype(precision));
             let by_row: Vec<AtomicUsize> = (0..=16).map(|_| AtomicUsize::new(0)).collect();
             let progress = |done: usize, _total: usize| {
                 by_row[done / 8].store(WholeProcess::allocations(), Ordering::SeqCst);
@@ -31,8 +31,8 @@ fn memory_is_taken_before_the_first_row() {
 
 #[test]
 fn caches_grow_with_the_width_only() {
-    for precision in [Precision::F32, Precision::Bf16] {
-        let engine = engine(&random(&hyper(3, 12, 70), 1), &cpu().precision(precision));
+    for precision in [Dtype::F32, Dtype::Bf16] {
+        let engine = engine(&random(&hyper(3, 12, 70), 1), &cpu().dtype(precision));
         assert_eq!(
             engine.cache_bytes((8, 16), 4),
             engine.cache_bytes((128, 16), 4),
@@ -48,8 +48,8 @@ fn the_published_models_caches_stay_below_150_mb_at_batch_16() {
         ..hyper(3, 160, 10)
     };
     let weights = random(&published, 1);
-    for precision in [Precision::F32, Precision::Bf16] {
-        let bytes = engine(&weights, &cpu().precision(precision)).cache_bytes((32, 32), 16);
+    for precision in [Dtype::F32, Dtype::Bf16] {
+        let bytes = engine(&weights, &cpu().dtype(precision)).cache_bytes((32, 32), 16);
         assert!(bytes < 150_000_000, "{precision}: {bytes} bytes");
     }
 }

@@ -1,6 +1,6 @@
-use fastpix::Precision;
+use fastpix::Dtype;
 use fastpix::cuda::cost::{Cost, Gpu};
-use fastpix::model::Hyperparameters;
+use fastpix::families::pixelcnnpp::Hyperparameters;
 
 use crate::bench::quick;
 use crate::process::{Ended, Place};
@@ -19,7 +19,7 @@ fn text(name: &str) -> String {
 
 #[test]
 fn measurements_stand_beside_the_prediction_for_a_known_gpu() {
-    for (option, precision) in [("f32", Precision::F32), ("f16", Precision::F16)] {
+    for (option, precision) in [("f32", Dtype::F32), ("f16", Dtype::F16)] {
         let arguments = ["--precision", option, "--json"];
         let json = bench("NVIDIA A100-SXM4-40GB", &arguments).json();
         assert_eq!(json["prediction"]["Ok"], "A100");

@@ -22,7 +22,7 @@ pub struct Complete {
 /// Runs the command.
 pub fn run(arguments: &Complete) -> Result<Outcome> {
     let sampling = Sampling::new(&arguments.sampling)?;
-    let source = arguments.source.read(sampling.hyperparameters().channels)?;
+    let source = arguments.source.read(sampling.graph())?;
     let [count, height, width, _] = source.images.shape;
     ensure!(
         arguments.keep_rows <= height,

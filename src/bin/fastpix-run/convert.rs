@@ -51,7 +51,7 @@ impl From<StoredAs> for Dtype {
 pub fn run(arguments: &Convert) -> Result<Outcome> {
     let checkpoint = model::load(&arguments.input, arguments.raw_weights)?;
     // Only a model that can be used is written.
-    checkpoint.weights()?;
+    checkpoint.clone().into_network()?;
     checkpoint.save_as(&arguments.out, arguments.precision.into())?;
     output::tell(&format!(
         "{} tensors of {} written to {}",

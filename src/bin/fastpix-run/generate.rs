@@ -15,7 +15,7 @@ pub struct Generate {
     /// Go on until Ctrl-C.
     #[arg(long, conflicts_with_all = ["count", "npy"])]
     forever: bool,
-    /// Height and width, multiples of 4; by default what the model was trained on.
+    /// Height and width, multiples of 4 for models of three levels; by default what the model was trained on.
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<(usize, usize)>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub fn size(text: &str) -> Result<(usize, usize)> {
 /// Runs the command.
 pub fn run(arguments: &Generate) -> Result<Outcome> {
     let sampling = Sampling::new(&arguments.sampling)?;
-    let own = sampling.hyperparameters().image_size;
+    let own = sampling.info().image_size;
     sampling.run(&Job {
         size: arguments.size.or(own).unwrap_or(DEFAULT_SIZE),
         count: (!arguments.forever).then_some(arguments.count as usize),

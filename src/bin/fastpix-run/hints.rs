@@ -2,6 +2,7 @@
 //! what is wrong, for programs of any kind.
 
 use fastpix::EngineError;
+use fastpix::backend::BackendError;
 #[cfg(feature = "cuda")]
 use fastpix::cuda::CudaError;
 
@@ -23,10 +24,17 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         return cuda_hint(error);
     }
     match error.downcast_ref()? {
+        EngineError::WithoutCuda => Some("--device cpu"),
         #[cfg(feature = "cuda")]
-        EngineError::Cuda(error) => cuda_hint(error),
-        EngineError::WithoutCuda | EngineError::DeviceUnavailable { .. } => Some("--device cpu"),
-        EngineError::Precision { .. } => Some("--precision f32 or bf16, or --device cuda"),
+        EngineError::Backend(BackendError::Device(error)) => cuda_hint(error.downcast_ref()?),
+        EngineError::Backend(BackendError::Unsupported {
+            backend: "cpu",
+            what: "precision",
+            ..
+        }) => Some("--precision f32 or bf16, or --device cuda"),
+        EngineError::Backend(BackendError::Unsupported {
+            backend: "cuda", ..
+        }) => Some("--device cpu"),
         _ => None,
     }
 }
@@ -41,7 +49,7 @@ fn cuda_hint(error: &CudaError) -> Option<&'static str> {
         | CudaError::Rejected { .. }
         | CudaError::Unsupported { .. }
         | CudaError::OutOfMemory { largest: 0, .. } => Some("--device cpu"),
-        CudaError::OldForPrecision { .. } => Some("--precision f32"),
+        CudaError::OldForDtype { .. } => Some("--precision f32"),
         CudaError::BeyondF16 { .. } => Some("--precision bf16 or f32"),
         // A smaller batch that fits is in the message; what else a call can fail of is unknown.
         CudaError::OutOfMemory { .. } | CudaError::Driver { .. } => None,
@@ -64,7 +72,7 @@ mod tests {
         assert_eq!(hinted(engine()), "no; use --device cpu");
         assert_eq!(hinted(engine().context("above")), "no; use --device cpu");
         assert_eq!(hinted(anyhow::anyhow!("else")), "no");
-        assert_eq!(hinted(EngineError::Cancelled.into()), "no");
+        assert_eq!(hinted(EngineError::from(BackendError::Cancelled).into()), "no");
     }
 
     #[test]
@@ -77,15 +85,16 @@ mod tests {
     #[cfg(feature = "cuda")]
     #[test]
     fn errors_of_a_gpu_have_hints_as_they_are_and_in_the_engines() {
-        let old = || CudaError::OldForPrecision {
+        let old = || CudaError::OldForDtype {
             device: 0,
             found: (7, 5),
-            precision: fastpix::Precision::Bf16,
+            dtype: fastpix::Dtype::Bf16,
         };
-        for error in [old().into(), EngineError::Cuda(old()).into()] {
+        let in_engine = |error: CudaError| EngineError::from(BackendError::from(error));
+        for error in [old().into(), in_engine(old()).into()] {
             assert_eq!(hinted(error), "no; use --precision f32");
         }
-        let failed: Result<(), _> = Err(EngineError::Cuda(CudaError::BeyondF16 { found: 1e6 }));
+        let failed: Result<(), _> = Err(in_engine(CudaError::BeyondF16 { found: 1e6 }));
         let error = failed.context("image 3").unwrap_err();
         assert_eq!(hinted(error), "no; use --precision bf16 or f32");
     }

@@ -120,7 +120,11 @@ fn as_text(inspection: &Inspection) -> Result<String> {
             "inferred from the tensors"
         };
         line("model", &format!("PixelCNN++ ({from})"))?;
-        line("stacks", "vertical and horizontal, 3 levels each")?;
+        let levels = match hyper.levels {
+            1 => "1 level".to_owned(),
+            levels => format!("{levels} levels"),
+        };
+        line("stacks", &format!("vertical and horizontal, {levels} each"))?;
         line("nr_resnet", &hyper.nr_resnet.to_string())?;
         line("filters", &hyper.nr_filters.to_string())?;
         line("mixtures", &hyper.nr_mix.to_string())?;

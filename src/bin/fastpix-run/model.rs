@@ -8,7 +8,7 @@ use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions};
 use fastpix::cpu::isa::Isa;
 use fastpix::images::WeightsChoice;
 use fastpix::models::{self, EmbeddedModel};
-use fastpix::{DeviceChoice, Engine, EngineOptions};
+use fastpix::{Device, Dtype, Engine, EngineOptions, Network};
 
 /// Which model.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct ModelArguments {
 pub struct DeviceArguments {
     /// Where to run: auto, cpu, cuda, cuda:I or, the batch split between them, cuda:I,J.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceChoice,
+    pub device: Device,
     /// CPU threads; all cores by default.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -51,7 +51,8 @@ pub enum Launch {
     Stream,
 }
 
-impl From<Launch> for fastpix::LaunchMode {
+#[cfg(feature = "cuda")]
+impl From<Launch> for fastpix::cuda::LaunchMode {
     fn from(launch: Launch) -> Self {
         match launch {
             Launch::Graph => Self::Graph,
@@ -71,7 +72,7 @@ pub enum Precision {
     Bf16,
 }
 
-impl From<Precision> for fastpix::Precision {
+impl From<Precision> for Dtype {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
@@ -84,13 +85,14 @@ impl From<Precision> for fastpix::Precision {
 impl DeviceArguments {
     /// What they ask of an engine.
     pub fn options(&self) -> EngineOptions {
-        EngineOptions {
-            device: self.device.clone(),
-            threads: self.threads.map(usize::from),
-            precision: self.precision.into(),
-            cpu_features: self.cpu_features,
-            launches: self.launch.into(),
-        }
+        let mut options = EngineOptions::new()
+            .device(self.device.clone())
+            .dtype(self.precision.into());
+        options.threads = self.threads.map(usize::from);
+        options.cpu_features = self.cpu_features;
+        #[cfg(feature = "cuda")]
+        let options = options.launch_mode(self.launch.into());
+        options
     }
 }
 
@@ -125,6 +127,6 @@ pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<(Engin
         Averages::Present { used: true } => WeightsChoice::Averages,
         Averages::Present { used: false } | Averages::Absent => WeightsChoice::Raw,
     };
-    let weights = checkpoint.into_weights()?;
-    Ok((Engine::new(&weights, &device.options())?, choice))
+    let network: Network = checkpoint.into_network()?;
+    Ok((Engine::new(&network, &device.options())?, choice))
 }

@@ -9,8 +9,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, WeightsChoice, write_png};
-use fastpix::model::Hyperparameters;
-use fastpix::{Control, Engine, EngineError, Images, Item, Path, Precision, Request, U8Images};
+use fastpix::network::{Graph, Info};
+use fastpix::{
+    Dtype, Engine, EngineError, EvaluationMode, Hooks, ImageRequest, SampleRequest, Samples,
+    U8Images,
+};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};
@@ -136,9 +139,14 @@ impl<'a> Sampling<'a> {
         })
     }
 
-    /// The model's hyperparameters.
-    pub fn hyperparameters(&self) -> &Hyperparameters {
-        self.engine.hyperparameters()
+    /// The model's structure.
+    pub fn graph(&self) -> &Graph {
+        self.engine.graph()
+    }
+
+    /// What else is known of the model.
+    pub fn info(&self) -> &Info {
+        self.engine.info()
     }
 
     /// Samples and writes the images.
@@ -153,17 +161,17 @@ impl<'a> Sampling<'a> {
         let mut done = 0;
         let mut interrupted = false;
         let mut request = first;
-        while !request.items.is_empty() {
+        while !request.images.is_empty() {
             let images = match self.sample(&request, done, &progress, cancel) {
                 Ok(images) => images,
-                Err(EngineError::Cancelled) => {
+                Err(error) if error.is_cancelled() => {
                     interrupted = true;
                     break;
                 }
                 Err(error) => return Err(error.into()),
             };
             files.write(self, job, &request, &images)?;
-            done += request.items.len();
+            done += request.images.len();
             interrupted = cancel.load(Ordering::Relaxed);
             if interrupted {
                 break;
@@ -185,34 +193,32 @@ impl<'a> Sampling<'a> {
     }
 
     /// The batch of `count` images after the first `done` ones.
-    fn request(&self, job: &Job, done: usize, count: usize) -> Request {
+    fn request(&self, job: &Job, done: usize, count: usize) -> SampleRequest {
         let arguments = self.arguments;
-        let items = (done..done + count)
+        let images = (done..done + count)
             .map(|position| {
                 let index = arguments.first_image.wrapping_add(position as u64);
-                Item {
+                ImageRequest {
                     index,
                     class: self.class(job, position, index),
-                    given: job.kept.as_ref().map_or(Vec::new(), |kept| {
+                    prefix: job.kept.as_ref().map_or(Vec::new(), |kept| {
                         let [_, height, width, channels] = kept.images.shape;
                         let row = width * channels;
-                        kept.images.levels[position * height * row..][..kept.rows * row].to_vec()
+                        let image = &kept.images.values[position * height * row..];
+                        let kept = image[..kept.rows * row].iter();
+                        kept.map(|&value| value.into()).collect()
                     }),
                 }
             })
             .collect();
-        Request {
-            size: job.size,
-            items,
-            seed: arguments.seed,
-            temperature: arguments.temperature,
-            continuous: arguments.continuous,
-            path: if arguments.naive {
-                Path::Forward
-            } else {
-                Path::Cached
-            },
-        }
+        SampleRequest::of(job.size, images)
+            .seed(arguments.seed)
+            .temperature(arguments.temperature)
+            .continuous(arguments.continuous)
+            .mode(match arguments.naive {
+                true => EvaluationMode::WholeImage,
+                false => EvaluationMode::Cached,
+            })
     }
 
     fn class(&self, job: &Job, position: usize, index: u64) -> Option<usize> {
@@ -222,7 +228,7 @@ impl<'a> Sampling<'a> {
         match self.arguments.class? {
             ClassChoice::One(class) => Some(class),
             // Without classes there is none to take, and the request says so.
-            ClassChoice::All => Some(match self.hyperparameters().classes {
+            ClassChoice::All => Some(match self.graph().condition.classes() {
                 Some(classes) => (index % classes as u64) as usize,
                 None => 0,
             }),
@@ -230,24 +236,24 @@ impl<'a> Sampling<'a> {
     }
 
     /// Refuses a request that cannot be served before anything is written.
-    fn check(&self, job: &Job, first: &Request) -> Result<()> {
+    fn check(&self, job: &Job, first: &SampleRequest) -> Result<()> {
         let (height, width) = job.size;
-        let channels = self.hyperparameters().channels;
+        let channels = self.graph().channels();
         self.engine.check(first)?;
         if let Some(labels) = &job.labels {
-            for position in first.items.len()..labels.len() {
+            for position in first.images.len()..labels.len() {
                 let request = self.request(job, position, 1);
                 self.engine
                     .check(&request)
                     .with_context(|| format!("image {position}"))?;
             }
         }
-        let numbers = height * width * channels * first.items.len();
+        let numbers = height * width * channels * first.images.len();
         ensure!(
             numbers <= LARGEST_BATCH,
             "batch: expected at most {LARGEST_BATCH} numbers, found {} images of \
              {height}x{width}x{channels}; use a smaller --batch-size or --size",
-            first.items.len()
+            first.images.len()
         );
         let last = self
             .arguments
@@ -263,20 +269,15 @@ impl<'a> Sampling<'a> {
 
     fn sample(
         &self,
-        request: &Request,
+        request: &SampleRequest,
         done: usize,
         progress: &Progress,
         cancel: &AtomicBool,
-    ) -> Result<Images, EngineError> {
-        let batch = request.items.len();
-        let report = |pixels, _total| progress.set(done, batch, pixels);
-        self.engine.generate(
-            request,
-            &Control {
-                cancel: Some(cancel),
-                progress: Some(&report),
-            },
-        )
+    ) -> Result<Samples, EngineError> {
+        let batch = request.images.len();
+        let mut report = |pixels, _total| progress.set(done, batch, pixels);
+        let mut hooks = Hooks::new().cancel(cancel).progress(&mut report);
+        self.engine.sample_with(request, &mut hooks)
     }
 
     fn report(
@@ -295,7 +296,7 @@ impl<'a> Sampling<'a> {
                 seconds,
                 images_per_second,
                 device: self.engine.device(),
-                precision: Precision::from(arguments.device.precision).to_string(),
+                precision: Dtype::from(arguments.device.precision).to_string(),
                 seed: arguments.seed,
                 model: arguments.model.model.display().to_string(),
                 size: job.size.into(),
@@ -319,7 +320,7 @@ impl<'a> Sampling<'a> {
 struct Files {
     names: Vec<String>,
     keep_names: bool,
-    levels: Option<NpyWriter<u8>>,
+    rounded: Option<NpyWriter<u8>>,
     values: Option<NpyWriter<f32>>,
     npy: Option<PathBuf>,
 }
@@ -328,12 +329,12 @@ impl Files {
     /// Makes the folder and makes sure that it can be written to.
     fn create(sampling: &Sampling<'_>, job: &Job) -> Result<Self> {
         let arguments = sampling.arguments;
-        let channels = sampling.hyperparameters().channels;
+        let channels = sampling.graph().channels();
         let shape = [job.count.unwrap_or(0), job.size.0, job.size.1, channels];
         let mut files = Self {
             names: Vec::new(),
             keep_names: arguments.json,
-            levels: None,
+            rounded: None,
             values: None,
             npy: arguments.npy.clone(),
         };
@@ -341,7 +342,7 @@ impl Files {
             Some(path) if arguments.continuous => {
                 files.values = Some(NpyWriter::create(path, shape)?);
             }
-            Some(path) => files.levels = Some(NpyWriter::create(path, shape)?),
+            Some(path) => files.rounded = Some(NpyWriter::create(path, shape)?),
             None => {}
         }
         let folder = &arguments.save_dir;
@@ -356,18 +357,18 @@ impl Files {
         &mut self,
         sampling: &Sampling<'_>,
         job: &Job,
-        request: &Request,
-        images: &Images,
+        request: &SampleRequest,
+        images: &Samples,
     ) -> Result<()> {
         let arguments = sampling.arguments;
-        let levels = images.to_levels();
+        let rounded = images.to_u8().values;
         let [count, height, width, channels] = images.shape;
         let size = height * width * channels;
-        let made = |item: &Item, images: usize| Provenance {
+        let made = |item: &ImageRequest, images: usize| Provenance {
             model: arguments.model.model.display().to_string(),
             weights: sampling.weights,
             device: sampling.engine.device(),
-            dtype: Precision::from(arguments.device.precision).to_string(),
+            dtype: Dtype::from(arguments.device.precision).to_string(),
             seed: arguments.seed,
             index: item.index,
             class: item.class,
@@ -377,29 +378,29 @@ impl Files {
             scale: usize::from(arguments.scale),
             images,
         };
-        let picture = |levels, count| {
+        let picture = |values, count| {
             ContactSheet::new(
                 [count, height, width, channels],
-                levels,
+                values,
                 usize::from(arguments.scale),
             )
         };
-        for (item, image) in request.items.iter().zip(levels.chunks_exact(size)) {
+        for (item, image) in request.images.iter().zip(rounded.chunks_exact(size)) {
             let path = arguments
                 .save_dir
                 .join(format!("image-{:06}.png", item.index));
             write_png(&path, &picture(image, 1), &made(item, 1))?;
             self.add_name(path);
         }
-        if let [first, .., last] = request.items.as_slice() {
+        if let [first, .., last] = request.images.as_slice() {
             let path = arguments
                 .save_dir
                 .join(format!("grid-{:06}-{:06}.png", first.index, last.index));
-            write_png(&path, &picture(&levels, count), &made(first, count))?;
+            write_png(&path, &picture(&rounded, count), &made(first, count))?;
             self.add_name(path);
         }
-        if let Some(writer) = &mut self.levels {
-            writer.append(&levels)?;
+        if let Some(writer) = &mut self.rounded {
+            writer.append(&rounded)?;
         }
         if let Some(writer) = &mut self.values {
             writer.append(&images.values)?;
@@ -415,12 +416,12 @@ impl Files {
 
     /// Completes the array, unless it would be empty.
     fn finish(&mut self, images: usize) -> Result<()> {
-        let (levels, values) = (self.levels.take(), self.values.take());
+        let (rounded, values) = (self.rounded.take(), self.values.take());
         if images == 0 {
             return Ok(());
         }
-        if let Some(levels) = levels {
-            levels.finish()?;
+        if let Some(rounded) = rounded {
+            rounded.finish()?;
         }
         if let Some(values) = values {
             values.finish()?;

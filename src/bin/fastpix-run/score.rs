@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fastpix::images::NpyWriter;
-use fastpix::{Control, EngineError, Precision, U8Images};
+use fastpix::{Codes, Dtype, EvaluationMode, EvaluationRequest, Hooks, bits_per_dim};
 use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, ModelArguments};
@@ -50,10 +50,10 @@ enum Path {
     Cached,
 }
 
-impl From<Path> for fastpix::Path {
+impl From<Path> for EvaluationMode {
     fn from(path: Path) -> Self {
         match path {
-            Path::Forward => Self::Forward,
+            Path::Forward => Self::WholeImage,
             Path::Cached => Self::Cached,
         }
     }
@@ -73,8 +73,8 @@ struct Summary<'a> {
 /// Runs the command.
 pub fn run(arguments: &Score) -> Result<Outcome> {
     let (engine, _) = model::engine(&arguments.model, &arguments.device)?;
-    let hyper = engine.hyperparameters();
-    let source = arguments.source.read(hyper.channels)?;
+    let graph = engine.graph();
+    let source = arguments.source.read(graph)?;
     let [count, height, width, channels] = source.images.shape;
     let classes = match (source.labels, arguments.class) {
         (Some(labels), _) => labels,
@@ -93,43 +93,46 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
     let mut params_out = arguments
         .params_out
         .as_ref()
-        .map(|path| NpyWriter::create(path, [count, height, width, hyper.params_per_pixel()]))
+        .map(|path| NpyWriter::create(path, [count, height, width, graph.parameters()]))
         .transpose()?;
     let progress = Progress::new(Some(count), (height, width));
     let start = Instant::now();
     let image = height * width * channels;
     let mut per_image = Vec::with_capacity(count);
-    for levels in source
+    for values in source
         .images
-        .levels
+        .values
         .chunks(usize::from(arguments.batch_size) * image)
     {
         let done = per_image.len();
-        let batch = levels.len() / image;
-        let images = U8Images {
-            shape: [batch, height, width, channels],
-            levels: levels.to_vec(),
+        let batch = values.len() / image;
+        let request = EvaluationRequest {
+            images: &Codes {
+                shape: [batch, height, width, channels],
+                values: values.iter().map(|&value| value.into()).collect(),
+            },
+            classes: classes.get(done..done + batch).unwrap_or(&[]),
+            mode: arguments.path.into(),
+            likelihoods: true,
         };
-        let report = |pixels, _total| progress.set(done, batch, pixels);
-        let control = Control {
-            cancel: Some(cancel),
-            progress: Some(&report),
-        };
-        let classes = classes.get(done..done + batch).unwrap_or(&[]);
-        match engine.score(&images, classes, arguments.path.into(), &control) {
-            Ok((bits, params)) => {
-                per_image.extend(bits);
-                if let Some(writer) = &mut params_out {
-                    writer.append(&params)?;
-                }
+        let mut report = |images, _total| progress.set(done + images, 0, 0);
+        let mut hooks = Hooks::new().cancel(cancel).progress(&mut report);
+        let mut written = Ok(());
+        let evaluated = engine.evaluate(&request, &mut hooks, &mut |part| {
+            let of_image = part.nats.chunks(height * width);
+            per_image.extend(of_image.map(|nats| bits_per_dim(nats, channels)));
+            if let (Some(writer), Ok(())) = (&mut params_out, &written) {
+                written = writer.append(&part.parameters);
             }
-            Err(EngineError::Cancelled) => {
+        });
+        match evaluated {
+            Ok(()) => written?,
+            Err(error) if error.is_cancelled() => {
                 progress.finish();
                 return Ok(Outcome::NothingDone);
             }
             Err(error) => return Err(error.into()),
         }
-        progress.set(done + batch, 0, 0);
     }
     progress.finish();
     if let Some(writer) = params_out {
@@ -143,7 +146,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
             images: count,
             seconds: start.elapsed().as_secs_f64(),
             device: engine.device(),
-            precision: Precision::from(arguments.device.precision).to_string(),
+            precision: Dtype::from(arguments.device.precision).to_string(),
             model: arguments.model.model.display().to_string(),
         })?;
     } else {

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use fastpix::network::Graph;
 use fastpix::{U8Images, images};
 
 /// Existing images.
@@ -29,8 +30,9 @@ pub struct Source {
 }
 
 impl SourceArguments {
-    /// Reads all images; they must be of one size and have this many channels.
-    pub fn read(&self, channels: usize) -> Result<Source> {
+    /// Reads all images; they must be of one size and fit the model.
+    pub fn read(&self, graph: &Graph) -> Result<Source> {
+        let channels = graph.channels();
         let mut all: Option<U8Images> = None;
         for path in self.positional.iter().chain(&self.images) {
             let read = images::read(path)?;
@@ -40,11 +42,9 @@ impl SourceArguments {
                 "{}: expected {channels} channel(s) for this model, found {found}",
                 path.display()
             );
-            ensure!(
-                height % 4 == 0 && width % 4 == 0,
-                "{}: expected a height and width that are multiples of 4, found {height}x{width}",
-                path.display()
-            );
+            graph
+                .check_size((height, width))
+                .with_context(|| format!("{}", path.display()))?;
             match &mut all {
                 None => all = Some(read),
                 Some(all) => {
@@ -56,7 +56,7 @@ impl SourceArguments {
                         path.display()
                     );
                     all.shape[0] += count;
-                    all.levels.extend_from_slice(&read.levels);
+                    all.values.extend_from_slice(&read.values);
                 }
             }
         }

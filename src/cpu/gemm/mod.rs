@@ -14,8 +14,8 @@ mod packing;
 use std::ops::Range;
 
 use blocks::Accumulate;
-pub use kernels::Gemm;
 pub use blocks::Upcoming;
+pub use kernels::Gemm;
 pub use packing::{Columns, PANEL, Packed};
 
 use super::isa::Isa;

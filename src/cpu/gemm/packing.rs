@@ -1,9 +1,9 @@
 //! Weights in the order in which the inner loops read them.
 
 use super::blocks::Upcoming;
-use crate::cpu::isa::Isa;
 use crate::cpu::cache_line::CacheLine;
 use crate::cpu::element::Element;
+use crate::cpu::isa::Isa;
 
 /// Columns of a panel: the granule in which weights are packed and columns are shared out.
 pub const PANEL: usize = 16;

@@ -138,7 +138,7 @@ impl Isa {
     }
 
     /// Whether it has instructions for products of bf16.
-    pub(super) fn computes_in_bf16(self) -> bool {
+    pub fn computes_in_bf16(self) -> bool {
         matches!(self, Self::Avx512Bf16 | Self::Amx)
     }
 

@@ -4,15 +4,17 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use fastpix::cpu::isa::Isa;
-use fastpix::model::{Hyperparameters, Weights};
+use fastpix::cuda::LaunchMode;
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineError, EngineOptions, Images, Item, LaunchMode, Path,
-    Precision, Request, U8Images,
+    Codes, Device, Dtype, Engine, EngineError, EngineOptions, EvaluationRequest,
+    Hooks, ImageRequest, Network, SampleRequest, Samples, U8Images, bits_per_dim,
 };
 
 /// Hyperparameters of an unconditional model of one block per level.
 pub fn hyper(channels: usize, nr_filters: usize, nr_mix: usize) -> Hyperparameters {
     Hyperparameters {
+        levels: 3,
         nr_resnet: 1,
         nr_filters,
         nr_mix,
@@ -23,31 +25,26 @@ pub fn hyper(channels: usize, nr_filters: usize, nr_mix: usize) -> Hyperparamete
 }
 
 /// A model of random weights.
-pub fn random(hyper: &Hyperparameters, seed: u64) -> Weights {
-    Weights::random(hyper, seed).unwrap()
+pub fn random(hyper: &Hyperparameters, seed: u64) -> Network {
+    pixelcnnpp::random(hyper, seed).unwrap()
 }
 
 /// An embedded model.
-pub fn embedded(name: &str) -> Weights {
-    let model = fastpix::models::embedded(name).unwrap();
-    model.checkpoint().unwrap().into_weights().unwrap()
+pub fn embedded(name: &str) -> Network {
+    fastpix::embedded(name).unwrap()
 }
 
 /// Where and in what an engine computes: f32 and two CPU threads unless something else is said.
 #[derive(Clone, Debug)]
 pub struct Target(EngineOptions);
 
-fn target(device: DeviceChoice) -> Target {
-    Target(EngineOptions {
-        device,
-        threads: Some(2),
-        ..EngineOptions::default()
-    })
+fn target(device: Device) -> Target {
+    Target(EngineOptions::new().device(device).threads(2))
 }
 
 /// The CPU.
 pub fn cpu() -> Target {
-    target(DeviceChoice::Cpu)
+    target(Device::Cpu)
 }
 
 /// The first CUDA device, a row at a time by captured graphs.
@@ -57,74 +54,54 @@ pub fn cuda() -> Target {
 
 /// Several CUDA devices.
 pub fn cuda_devices(ordinals: &[usize]) -> Target {
-    target(DeviceChoice::Cuda(ordinals.to_vec()))
+    target(Device::Cuda(ordinals.to_vec()))
 }
 
 /// A GPU if there is one, else the CPU.
 pub fn automatic() -> Target {
-    target(DeviceChoice::Auto)
+    target(Device::Auto)
 }
 
 impl Target {
-    /// Computes in this precision.
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.0.precision = precision;
-        self
+    /// Computes in these numbers.
+    pub fn dtype(self, dtype: Dtype) -> Self {
+        Self(self.0.dtype(dtype))
     }
 
     /// Launches kernel by kernel.
-    pub fn stream(mut self) -> Self {
-        self.0.launches = LaunchMode::Stream;
-        self
+    pub fn stream(self) -> Self {
+        Self(self.0.launch_mode(LaunchMode::Stream))
     }
 
     /// Computes with so many CPU threads.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.0.threads = Some(threads);
-        self
+    pub fn threads(self, threads: usize) -> Self {
+        Self(self.0.threads(threads))
     }
 
     /// Computes with this instruction set of the CPU.
-    pub fn isa(mut self, isa: Isa) -> Self {
-        self.0.cpu_features = Some(isa);
-        self
+    pub fn isa(self, isa: Isa) -> Self {
+        Self(self.0.cpu_features(isa))
     }
 }
 
 /// A model on a device.
-pub fn engine(weights: &Weights, target: &Target) -> Engine {
-    try_engine(weights, target).unwrap_or_else(|error| panic!("{error}"))
+pub fn engine(network: &Network, target: &Target) -> Engine {
+    try_engine(network, target).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A model on a device, or why it cannot be there.
-pub fn try_engine(weights: &Weights, target: &Target) -> Result<Engine, EngineError> {
-    Engine::new(weights, &target.0)
+pub fn try_engine(network: &Network, target: &Target) -> Result<Engine, EngineError> {
+    Engine::new(network, &target.0)
 }
 
-/// How pixels are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Pixel by pixel, by what is kept of earlier ones.
-    Cached,
-    /// The whole image at once; for sampling, again for every pixel.
-    WholeImage,
-}
+pub use fastpix::EvaluationMode as Mode;
 
 /// Both modes.
 pub const MODES: [Mode; 2] = [Mode::Cached, Mode::WholeImage];
 
-impl From<Mode> for Path {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Cached => Path::Cached,
-            Mode::WholeImage => Path::Forward,
-        }
-    }
-}
-
 /// Images to sample together.
 #[derive(Clone, Debug)]
-pub struct Batch(Request);
+pub struct Batch(pub SampleRequest);
 
 /// Images of this (height, width) and these indices, of a model with so many classes, if any: the
 /// class of each is its index modulo their number. Cached, rounded, temperature 1.
@@ -133,25 +110,18 @@ pub fn batch(
     size: (usize, usize),
     indices: impl IntoIterator<Item = u64>,
 ) -> Batch {
-    let item = |index: u64| Item {
-        index,
+    let image = |index: u64| ImageRequest {
         class: classes.map(|classes| (index % classes as u64) as usize),
-        given: vec![],
+        ..ImageRequest::new(index)
     };
-    Batch(Request {
-        size,
-        items: indices.into_iter().map(item).collect(),
-        seed: 0x1234_5678_9abc,
-        temperature: 1.0,
-        continuous: false,
-        path: Path::Cached,
-    })
+    let images = indices.into_iter().map(image).collect();
+    Batch(SampleRequest::of(size, images).seed(0x1234_5678_9abc))
 }
 
 impl Batch {
     /// Samples in this mode.
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.0.path = mode.into();
+        self.0.mode = mode;
         self
     }
 
@@ -175,31 +145,31 @@ impl Batch {
 
     /// Keeps these codes as the first rows of an image.
     pub fn prefix(mut self, image: usize, codes: &[u8]) -> Self {
-        self.0.items[image].given = codes.to_vec();
+        self.0.images[image].prefix = codes.iter().map(|&code| code.into()).collect();
         self
     }
 
     /// Some of the images.
     pub fn part(mut self, images: Range<usize>) -> Self {
-        self.0.items = self.0.items[images].to_vec();
+        self.0.images = self.0.images[images].to_vec();
         self
     }
 
     /// The classes of the images; none for an unconditional model.
     pub fn classes(&self) -> Vec<usize> {
-        let items = self.0.items.iter();
-        items.filter_map(|item| item.class).collect()
+        let images = self.0.images.iter();
+        images.filter_map(|image| image.class).collect()
     }
 }
 
 /// Samples images.
-pub fn sample(engine: &Engine, batch: &Batch) -> Images {
+pub fn sample(engine: &Engine, batch: &Batch) -> Samples {
     try_sample(engine, batch).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Samples images, or says why not.
-pub fn try_sample(engine: &Engine, batch: &Batch) -> Result<Images, EngineError> {
-    engine.generate(&batch.0, &Control::default())
+pub fn try_sample(engine: &Engine, batch: &Batch) -> Result<Samples, EngineError> {
+    engine.sample(&batch.0)
 }
 
 /// Samples images while `progress` is told the pixels done per image and their total, until
@@ -208,42 +178,41 @@ pub fn sample_watched(
     engine: &Engine,
     batch: &Batch,
     cancel: &AtomicBool,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Images, EngineError> {
-    let control = Control {
-        cancel: Some(cancel),
-        progress: Some(progress),
-    };
-    engine.generate(&batch.0, &control)
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+) -> Result<Samples, EngineError> {
+    let mut hooks = Hooks::new().cancel(cancel).progress(progress);
+    engine.sample_with(&batch.0, &mut hooks)
 }
 
 /// Whether an engine's work was cancelled.
 pub fn is_cancelled<T>(result: &Result<T, EngineError>) -> bool {
-    matches!(result, Err(EngineError::Cancelled))
+    result.as_ref().is_err_and(EngineError::is_cancelled)
 }
 
 /// Images rounded to 8 bits, row-major.
-pub fn codes(images: &Images) -> Vec<u8> {
-    images.to_levels()
+pub fn codes(images: &Samples) -> Vec<u8> {
+    images.to_u8().values
 }
 
 /// 8-bit images of a shape (number, height, width, channels).
 pub fn u8_images(shape: [usize; 4], codes: Vec<u8>) -> U8Images {
     U8Images {
         shape,
-        levels: codes,
+        values: codes,
     }
 }
 
 /// The codes of 8-bit images, row-major.
 pub fn codes_of(images: &U8Images) -> &[u8] {
-    &images.levels
+    &images.values
 }
 
 /// Mixture parameters of every pixel of given images.
 pub fn parameters(engine: &Engine, images: &U8Images, classes: &[usize], mode: Mode) -> Vec<f32> {
-    let parameters = engine.params(images, classes, mode.into(), &Control::default());
-    parameters.unwrap_or_else(|error| panic!("{error}"))
+    let parameters = engine.parameters(images, classes, mode);
+    parameters
+        .unwrap_or_else(|error| panic!("{error}"))
+        .values
 }
 
 /// Bits per dimension of each of given images, and their mixture parameters.
@@ -253,6 +222,20 @@ pub fn score(
     classes: &[usize],
     mode: Mode,
 ) -> (Vec<f64>, Vec<f32>) {
-    let scored = engine.score(images, classes, mode.into(), &Control::default());
-    scored.unwrap_or_else(|error| panic!("{error}"))
+    let codes = Codes::from(images);
+    let [_, height, width, channels] = codes.shape;
+    let request = EvaluationRequest {
+        images: &codes,
+        classes,
+        mode,
+        likelihoods: true,
+    };
+    let (mut bits, mut parameters) = (Vec::new(), Vec::new());
+    let scored = engine.evaluate(&request, &mut Hooks::new(), &mut |part| {
+        let of_image = part.nats.chunks(height * width);
+        bits.extend(of_image.map(|nats| bits_per_dim(nats, channels)));
+        parameters.extend(part.parameters);
+    });
+    scored.unwrap_or_else(|error| panic!("{error}"));
+    (bits, parameters)
 }

@@ -7,4 +7,5 @@ pub mod checkpoint_files;
 pub mod child;
 pub mod device;
 pub mod engine;
+pub mod networks;
 pub mod reference;

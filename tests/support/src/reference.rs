@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fastpix::U8Images;
+use fastpix::{Network, U8Images};
 use fastpix::checkpoint::{Tensor, Tensors};
-use fastpix::model::{Hyperparameters, Weights};
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use npyz::{DType, NpyFile};
 
 use crate::engine::u8_images;
@@ -109,12 +109,12 @@ pub fn inputs(model: &str) -> (U8Images, Vec<usize>) {
 }
 
 /// The averaged weights of a model of the original.
-pub fn original_weights(model: &str) -> Weights {
+pub fn original_weights(model: &str) -> Network {
     weights(&original(&format!("{model}/weights_ema.npz")))
 }
 
 /// The weights in a file of the original's arrays.
-pub fn weights(path: &Path) -> Weights {
+pub fn weights(path: &Path) -> Network {
     let tensors: Tensors = npz(path)
         .into_iter()
         .map(|(name, array)| {
@@ -130,7 +130,7 @@ pub fn weights(path: &Path) -> Weights {
         .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
         .collect();
     let hyper = Hyperparameters::infer(&shapes).unwrap();
-    Weights::fold(&hyper, &tensors).unwrap()
+    pixelcnnpp::network(&hyper, tensors).unwrap()
 }
 
 /// The first images that an embedded model was not trained on, their classes if it has any, and

@@ -5,14 +5,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Result;
-use fastpix::cuda::{
-    self,
-    cost::{Cost, Gpu},
-};
-use fastpix::model::Hyperparameters;
-use fastpix::{EngineError, Request};
+use fastpix::{EngineError, SampleRequest, cuda};
 use serde::Serialize;
 
+use super::cost::{Cost, Gpu};
 use super::measure::Subject;
 use crate::output;
 
@@ -23,7 +19,10 @@ pub struct Report {
     device: String,
     precision: String,
     model: String,
-    hyperparameters: Hyperparameters,
+    /// The model in words.
+    #[serde(skip)]
+    summary: String,
+    hyperparameters: serde_json::Value,
     /// Runs of which the best counts.
     repeats: usize,
     /// The GPU that the prediction is for, or why there is none.
@@ -72,15 +71,16 @@ impl Subject<'_> {
             Some(Batch {
                 predicted_seconds: None,
                 ..
-            }) => Err(format!("{} has no kernels of {}", gpu.name, self.precision)),
+            }) => Err(format!("{} has no kernels of {}", gpu.name, self.dtype)),
             _ => Ok(gpu.name),
         });
         Ok(Report {
             version: env!("CARGO_PKG_VERSION"),
             device: self.engine.device(),
-            precision: self.precision.to_string(),
+            precision: self.dtype.to_string(),
             model: self.model.clone(),
-            hyperparameters: self.engine.hyperparameters().clone(),
+            summary: self.engine.info().summary.clone(),
+            hyperparameters: self.engine.info().hyperparameters.clone(),
             repeats: self.repeats,
             prediction,
             naive_extrapolated: true,
@@ -105,9 +105,9 @@ impl Subject<'_> {
             seconds = seconds.min(self.seconds(&request)?);
         }
         for _ in 0..self.repeats {
-            forward = forward.min(self.forward(&images, &classes)?.as_secs_f64());
+            forward = forward.min(self.whole_image(&images, &classes)?.as_secs_f64());
         }
-        let cost = Cost::new(self.engine.hyperparameters(), self.precision, size, batch);
+        let cost = Cost::new(self.engine.graph(), self.dtype, size, batch);
         let predicted = gpu.and_then(|gpu| cost.predict(gpu));
         let naive = forward * (height * width) as f64;
         Ok(Batch {
@@ -125,9 +125,9 @@ impl Subject<'_> {
     }
 
     /// Of one cached generation; never 0.
-    fn seconds(&self, request: &Request) -> Result<f64, EngineError> {
+    fn seconds(&self, request: &SampleRequest) -> Result<f64, EngineError> {
         let start = Instant::now();
-        black_box(self.engine.generate(request, &self.control())?);
+        black_box(self.engine.sample_with(request, &mut self.hooks())?);
         Ok(start.elapsed().as_secs_f64().max(1e-9))
     }
 }
@@ -152,17 +152,14 @@ impl Report {
     /// For a terminal.
     pub fn to_text(&self) -> Result<String> {
         let mut text = String::new();
-        let hyper = &self.hyperparameters;
         writeln!(
             text,
-            "fastpix {} on {}, {}\n{}: nr_resnet {}, {} filters, {} mixtures",
+            "fastpix {} on {}, {}\n{}: {}",
             self.version,
             self.device,
             self.precision,
             self.model,
-            hyper.nr_resnet,
-            hyper.nr_filters,
-            hyper.nr_mix
+            self.summary
         )?;
         match &self.prediction {
             Ok(name) => writeln!(

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{measured_bandwidth, measured_peak, measured_read};
-use fastpix::model::Plan;
-use fastpix::{Control, Engine, EngineError, Item, Path, Precision, Profile, Request, U8Images};
+use fastpix::{
+    Codes, Dtype, Engine, EngineError, EvaluationMode, EvaluationRequest, Hooks, Profile,
+    SampleRequest,
+};
 use half::bf16;
 
 use super::report::{Batch, Machine, Read, Report, Share, Size, Work};
@@ -20,10 +22,9 @@ const BUDGET: Duration = Duration::from_millis(100);
 /// What is measured, and how.
 pub struct Subject<'a> {
     pub engine: &'a Engine,
-    pub plan: &'a Plan,
     /// What to call the model.
     pub model: String,
-    pub precision: Precision,
+    pub dtype: Dtype,
     /// Threads asked for.
     pub threads: Option<usize>,
     /// The instruction set asked for.
@@ -31,6 +32,8 @@ pub struct Subject<'a> {
     /// Runs of which the best counts.
     pub repeats: usize,
     pub cancel: &'a AtomicBool,
+    /// Whether the engine is on a GPU.
+    pub on_gpu: bool,
 }
 
 /// The best run of a batch.
@@ -49,14 +52,12 @@ impl Subject<'_> {
         let threads = self.threads.unwrap_or(available);
         let cores = threads.min(available);
         let size = sizes.first().copied().unwrap_or((32, 32));
-        let bytes_per_weight = match self.precision {
-            Precision::F32 => 4,
-            Precision::F16 | Precision::Bf16 => 2,
-        };
+        let graph = self.engine.graph();
+        let bytes_per_weight = self.dtype.bytes() as u64;
         output::tell("measuring what the machine can do");
         let read = measured_bandwidth(isa, BUDGET);
         // As the engine does it: each core reads its share of the weights, all at the same time.
-        let share = (self.plan.pixel_phase_weights() * bytes_per_weight) as usize / cores;
+        let share = (graph.pixel_phase_weights() * bytes_per_weight) as usize / cores;
         let read_share = || on_all(cores, || measured_read(isa, share.max(64), BUDGET));
         let peak = || on_all(cores, || self.peak(isa));
         let (mut best_peak, mut best_read) = (peak(), read_share());
@@ -67,7 +68,7 @@ impl Subject<'_> {
             best_peak = best_peak.max(peak());
             best_read = best_read.max(read_share());
         }
-        let per_image = self.plan.multiply_adds(size);
+        let per_image = graph.multiply_adds(size);
         let pixels = (size.0 * size.1) as f64;
         let bytes_per_pixel = per_image.pixel_phase as f64 / pixels * bytes_per_weight as f64;
         let work = Work {
@@ -87,7 +88,7 @@ impl Subject<'_> {
                 memory: read.memory,
             },
             weights_read_gbytes_per_second: best_read,
-            weight_bytes: self.plan.pixel_phase_weights() * bytes_per_weight,
+            weight_bytes: graph.pixel_phase_weights() * bytes_per_weight,
         };
         let rows: Vec<Batch> = batches
             .iter()
@@ -107,9 +108,10 @@ impl Subject<'_> {
         Ok(Report {
             version: env!("CARGO_PKG_VERSION"),
             device: self.engine.device(),
-            precision: self.precision.to_string(),
+            precision: self.dtype.to_string(),
             model: self.model.clone(),
-            hyperparameters: self.engine.hyperparameters().clone(),
+            summary: self.engine.info().summary.clone(),
+            hyperparameters: self.engine.info().hyperparameters.clone(),
             size: size.into(),
             repeats: self.repeats,
             multiply_adds_per_image: per_image,
@@ -122,72 +124,69 @@ impl Subject<'_> {
     }
 
     /// The request for a batch.
-    pub fn request(&self, size: (usize, usize), batch: usize) -> Request {
-        let class = self.engine.hyperparameters().classes.map(|_| 0);
-        Request {
-            size,
-            items: (0..batch as u64)
-                .map(|index| Item {
-                    index,
-                    class,
-                    given: Vec::new(),
-                })
-                .collect(),
-            seed: 0,
-            temperature: 1.0,
-            continuous: false,
-            path: Path::Cached,
+    pub fn request(&self, size: (usize, usize), batch: usize) -> SampleRequest {
+        let request = SampleRequest::new(size, batch);
+        match self.engine.graph().condition.classes() {
+            Some(_) => request.class(0),
+            None => request,
         }
     }
 
-    pub(super) fn control(&self) -> Control<'_> {
-        Control {
-            cancel: Some(self.cancel),
-            ..Control::default()
-        }
+    pub(super) fn hooks(&self) -> Hooks<'_> {
+        Hooks::new().cancel(self.cancel)
     }
 
     fn peak(&self, isa: Isa) -> f64 {
-        match self.precision {
-            Precision::F32 => measured_peak::<f32>(isa, BUDGET),
-            // The CPU's engine, the only one measured, refuses f16 before this.
-            Precision::F16 | Precision::Bf16 => measured_peak::<bf16>(isa, BUDGET),
+        match self.dtype {
+            // bf16 is kept widened where there are no instructions for it.
+            Dtype::Bf16 if isa.computes_in_bf16() => measured_peak::<bf16>(isa, BUDGET),
+            _ => measured_peak::<f32>(isa, BUDGET),
         }
     }
 
     /// One cached generation.
-    fn cached(&self, request: &Request) -> Result<(Duration, Profile), EngineError> {
+    fn cached(&self, request: &SampleRequest) -> Result<(Duration, Profile), EngineError> {
         let start = Instant::now();
-        let (images, phases) = self.engine.generate_timed(request, &self.control())?;
+        let mut profile = Profile::default();
+        let mut hooks = self.hooks().profile(&mut profile);
+        let images = self.engine.sample_with(request, &mut hooks)?;
         let time = start.elapsed();
         black_box(images);
-        Ok((time, phases))
+        Ok((time, profile))
     }
 
     /// One evaluation of whole images: the naive way does one per pixel.
-    pub(super) fn forward(
+    pub(super) fn whole_image(
         &self,
-        images: &U8Images,
+        images: &Codes,
         classes: &[usize],
     ) -> Result<Duration, EngineError> {
         let start = Instant::now();
-        let control = self.control();
-        black_box(
-            self.engine
-                .params(images, classes, Path::Forward, &control)?,
-        );
+        let request = EvaluationRequest {
+            images,
+            classes,
+            mode: EvaluationMode::WholeImage,
+            likelihoods: false,
+        };
+        self.engine
+            .evaluate(&request, &mut self.hooks(), &mut |part| {
+                black_box(part);
+            })?;
         Ok(start.elapsed())
     }
 
     /// Grey images and their classes, for whole-image evaluation.
-    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (U8Images, Vec<usize>) {
-        let hyper = self.engine.hyperparameters();
-        let shape = [batch, size.0, size.1, hyper.channels];
-        let images = U8Images {
+    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (Codes, Vec<usize>) {
+        let graph = self.engine.graph();
+        let shape = [batch, size.0, size.1, graph.channels()];
+        let images = Codes {
             shape,
-            levels: vec![128; shape.iter().product()],
+            values: vec![128; shape.iter().product()],
         };
-        (images, vec![0; hyper.classes.map_or(0, |_| batch)])
+        (
+            images,
+            vec![0; graph.condition.classes().map_or(0, |_| batch)],
+        )
     }
 
     fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best, EngineError> {
@@ -195,14 +194,14 @@ impl Subject<'_> {
         let request = self.request(size, batch);
         let (images, classes) = self.given(size, batch);
         let (mut cached, mut phases) = self.cached(&request)?;
-        let mut forward = self.forward(&images, &classes)?;
+        let mut forward = self.whole_image(&images, &classes)?;
         // In turns, so that other work on the machine slows both alike.
         for _ in 1..self.repeats {
             let again = self.cached(&request)?;
             if again.0 < cached {
                 (cached, phases) = again;
             }
-            forward = forward.min(self.forward(&images, &classes)?);
+            forward = forward.min(self.whole_image(&images, &classes)?);
         }
         Ok(Best {
             cached,

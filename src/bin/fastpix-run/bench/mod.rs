@@ -2,6 +2,8 @@
 //! CUDA device, what the cost model predicts.
 
 #[cfg(feature = "cuda")]
+mod cost;
+#[cfg(feature = "cuda")]
 mod cuda;
 mod measure;
 mod plot;
@@ -13,8 +15,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fastpix::atomic_file::AtomicFile;
-use fastpix::model::{Hyperparameters, Plan, Weights};
-use fastpix::{DeviceChoice, Engine, EngineError, EngineOptions};
+use fastpix::cpu::WHOLE_IMAGES;
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use fastpix::{Device, Engine, EngineError, Network};
 
 use crate::model::{self, DeviceArguments};
 use crate::sampling::LARGEST_BATCH;
@@ -26,9 +29,6 @@ use report::Report;
 /// Pixels evaluated together beyond which a whole-image evaluation needs too much memory: at the
 /// published CIFAR shape each takes about 0.1 MB.
 const LARGEST_EVALUATION: usize = 1 << 16;
-
-/// Images that one whole-image evaluation takes together.
-const EVALUATED_TOGETHER: usize = 16;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -86,38 +86,30 @@ impl<'a> Chart<'a> {
 pub fn run(arguments: &Bench) -> Result<Outcome> {
     // What a GPU can do is known from data sheets only, so it is measured on request.
     let ordinals = match &arguments.device.device {
-        DeviceChoice::Cuda(ordinals) => Some(ordinals.as_slice()),
-        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+        Device::Cuda(ordinals) => Some(ordinals.as_slice()),
+        _ => None,
     };
     ensure!(
         ordinals.is_none() || arguments.plot.is_none(),
         "--plot: expected --device auto or cpu, found a CUDA device; its charts are of the CPU"
     );
-    let (name, weights) = weights(arguments.model.as_deref())?;
-    let plan = Plan::new(&weights.hyper, &weights.layers);
-    let engine = Engine::new(
-        &weights,
-        &EngineOptions {
-            device: ordinals.map_or(DeviceChoice::Cpu, |ordinals| {
-                DeviceChoice::Cuda(ordinals.into())
-            }),
-            ..arguments.device.options()
-        },
-    )?;
-    drop(weights);
+    let (name, network) = network(arguments.model.as_deref())?;
+    let device = ordinals.map_or(Device::Cpu, |ordinals| Device::Cuda(ordinals.into()));
+    let engine = Engine::new(&network, &arguments.device.options().device(device))?;
+    drop(network);
     let mut batches: Vec<usize> = arguments.batch_sizes.iter().map(|&b| b.into()).collect();
     batches.sort_unstable();
     batches.dedup();
     let cancel = interrupt::listen()?;
     let subject = Subject {
         engine: &engine,
-        plan: &plan,
         model: name,
-        precision: arguments.device.precision.into(),
+        dtype: arguments.device.precision.into(),
         threads: arguments.device.threads.map(usize::from),
         cpu_features: arguments.device.cpu_features,
         repeats: arguments.repeats.into(),
         cancel,
+        on_gpu: ordinals.is_some(),
     };
     check(&subject, &batches, &arguments.sizes)?;
     let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
@@ -152,26 +144,32 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
 fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(report) => Ok(Some(report)),
-        Err(error) if matches!(error.downcast_ref(), Some(EngineError::Cancelled)) => Ok(None),
+        Err(error)
+            if error
+                .downcast_ref::<EngineError>()
+                .is_some_and(EngineError::is_cancelled) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
 
 /// The model and what to call it.
-fn weights(model: Option<&Path>) -> Result<(String, Weights)> {
+fn network(model: Option<&Path>) -> Result<(String, Network)> {
     if let Some(path) = model {
-        let weights = model::load(path, false)?.into_weights()?;
-        return Ok((path.display().to_string(), weights));
+        let network = model::load(path, false)?.into_network()?;
+        return Ok((path.display().to_string(), network));
     }
     let published = Hyperparameters::published_cifar();
     output::tell("making random weights");
-    Ok(("random weights".into(), Weights::random(&published, 1)?))
+    Ok(("random weights".into(), pixelcnnpp::random(&published, 1)?))
 }
 
 /// Refuses a request that cannot be served before anything is measured.
 fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> Result<()> {
     let largest = batches.iter().copied().max().unwrap_or(1);
-    let channels = subject.engine.hyperparameters().channels;
+    let channels = subject.engine.graph().channels();
     for &(height, width) in sizes {
         subject
             .engine
@@ -186,8 +184,9 @@ fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> 
              {height}x{width}x{channels}; use smaller --batch-sizes or --sizes"
         );
     }
-    if let [(height, width), ..] = *sizes {
-        let together = largest.min(EVALUATED_TOGETHER);
+    // A GPU counts its memory before it takes any.
+    if let ([(height, width), ..], false) = (sizes, subject.on_gpu) {
+        let together = largest.min(WHOLE_IMAGES);
         ensure!(
             height * width * together <= LARGEST_EVALUATION,
             "--sizes: expected at most {LARGEST_EVALUATION} pixels in a batch at the first size, \

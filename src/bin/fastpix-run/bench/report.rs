@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use fastpix::model::{Hyperparameters, MultiplyAdds};
+use fastpix::network::MultiplyAdds;
 use serde::Serialize;
 
 /// Everything that was measured. Times are seconds, giga means 10^9, a multiply-add is two
@@ -14,7 +14,10 @@ pub struct Report {
     pub device: String,
     pub precision: String,
     pub model: String,
-    pub hyperparameters: Hyperparameters,
+    /// The model in words.
+    #[serde(skip)]
+    pub summary: String,
+    pub hyperparameters: serde_json::Value,
     /// Height and width of the batches.
     pub size: [usize; 2],
     /// Runs of which the best counts.
@@ -144,7 +147,7 @@ impl Report {
     }
 
     fn write_heading(&self, text: &mut String) -> Result<()> {
-        let (machine, hyper) = (&self.machine, &self.hyperparameters);
+        let machine = &self.machine;
         let [height, width] = self.size;
         let cost = self.multiply_adds_per_image;
         writeln!(
@@ -160,12 +163,10 @@ impl Report {
         )?;
         writeln!(
             text,
-            "{}: nr_resnet {}, {} filters, {} mixtures, {height}x{width}: {:.2} GFLOP per image, \
+            "{}: {}, {height}x{width}: {:.2} GFLOP per image, \
              {:.0} % of it in the row phase",
             self.model,
-            hyper.nr_resnet,
-            hyper.nr_filters,
-            hyper.nr_mix,
+            self.summary,
             2.0 * cost.total() as f64 / 1e9,
             percent(cost.row_phase as f64 / cost.total() as f64)
         )?;

@@ -6,11 +6,12 @@ pub mod tensorflow;
 use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, Format, Tensor, Tensors};
-use fastpix::model::{Hyperparameters, Layers};
+use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
 
 /// The smallest unconditional model, or one with two classes.
 pub fn smallest(classes: Option<usize>) -> Hyperparameters {
     Hyperparameters {
+        levels: 3,
         nr_resnet: 1,
         nr_filters: 1,
         nr_mix: 1,

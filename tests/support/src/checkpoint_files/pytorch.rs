@@ -1,6 +1,6 @@
 //! PyTorch files, pickled as PyTorch's own pickler does with protocol 2.
 
-use fastpix::model::{Hyperparameters, LayerKind, Layers};
+use fastpix::families::pixelcnnpp::{Hyperparameters, LayerKind, Layers};
 
 /// Name, shape, strides in elements, and the memory in which the tensor lies.
 pub type Named = (String, Vec<usize>, Vec<usize>, Vec<f32>);
