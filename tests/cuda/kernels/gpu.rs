@@ -10,13 +10,8 @@ use fastpix::cuda::parameters::{Op, RowRing};
 use half::{bf16, f16};
 
 /// Numbers as they lie on the device.
-<<<<<<< HEAD
 pub fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
     let bytes = |&value: &f32| match dtype {
-=======
-pub fn encode(precision: Dtype, values: &[f32]) -> Vec<u8> {
-    let bytes = |&value: &f32| match precision {
->>>>>>> main
         Dtype::F32 => value.to_ne_bytes().to_vec(),
         Dtype::F16 => f16::from_f32(value).to_ne_bytes().to_vec(),
         Dtype::Bf16 => bf16::from_f32(value).to_ne_bytes().to_vec(),
@@ -24,15 +19,9 @@ pub fn encode(precision: Dtype, values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(bytes).collect()
 }
 
-<<<<<<< HEAD
 fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let two = |pair: &[u8]| [pair[0], pair[1]];
     match dtype {
-=======
-fn decode(precision: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let two = |pair: &[u8]| [pair[0], pair[1]];
-    match precision {
->>>>>>> main
         Dtype::F32 => {
             let four = |b: &[u8]| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
             bytes.chunks(4).map(four).collect()
@@ -59,7 +48,6 @@ pub struct Halo {
 /// A ring of all rows of an image with a halo, zeros around.
 pub struct Rows {
     buffer: CudaSlice<u8>,
-<<<<<<< HEAD
     pub ring: RowRing,
     dtype: Dtype,
 }
@@ -69,10 +57,6 @@ fn place(ring: &RowRing, (row, column, image): (usize, usize, usize), batch: usi
     let [rows, columns, left, channels] =
         [ring.rows, ring.columns, ring.left, ring.channels].map(|n| n as usize);
     (((row + 1) % rows * columns + column + left) * batch + image) * channels
-=======
-    pub plane: Plane,
-    precision: Dtype,
->>>>>>> main
 }
 
 pub struct Gpu {
@@ -88,7 +72,6 @@ impl Gpu {
         buffer.device_ptr(&self.stream).0
     }
 
-<<<<<<< HEAD
     /// `[rows, columns, batch, channels]` as a ring whose channels are padded to a multiple of
     /// `multiple`; `values` empty for zeros.
     pub fn rows(
@@ -99,11 +82,6 @@ impl Gpu {
         shape: &[usize],
         values: &[f32],
     ) -> Rows {
-=======
-    /// `[rows, columns, batch, channels]` as a plane whose channels are filled up to a multiple of
-    /// `fill`; `values` empty for zeros.
-    pub fn rows(&self, precision: Dtype, fill: usize, shape: &[usize], values: &[f32]) -> Rows {
->>>>>>> main
         let &[rows, columns, batch, channels] = shape else {
             panic!("four sides");
         };

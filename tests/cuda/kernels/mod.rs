@@ -7,17 +7,11 @@ mod packing;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
-<<<<<<< HEAD
 use fastpix::network::Activation;
 use fastpix::Dtype;
 use fastpix::cuda::parameters::{INLINE_TAPS, Op, RowRing, Taps, Tensor};
 use fastpix::cuda::parameters::Tap as TapParameter;
 use gpu::{Gpu, Halo, Rows, encode};
-=======
-use fastpix::Dtype;
-use fastpix::cuda::parameters::{Segment, Step};
-use gpu::{Gpu, Rows, encode};
->>>>>>> main
 use packing::Packing;
 use test_support::device::on_a_device;
 use test_support::reference::assert_close;
@@ -33,24 +27,15 @@ enum By {
 /// An entry point, with the name of its file.
 type Kernel = (&'static str, &'static str);
 
-<<<<<<< HEAD
 fn row_kernel(dtype: Dtype) -> Kernel {
     match dtype {
         Dtype::F32 => ("row", "row_op"),
         Dtype::F16 => ("row_half", "row_op_f16"),
         _ => ("row_half", "row_op_bf16"),
-=======
-fn row_kernel(precision: Dtype) -> Kernel {
-    match precision {
-        Dtype::F32 => ("row", "row_step"),
-        Dtype::F16 => ("row_half", "row_step_f16"),
-        Dtype::Bf16 => ("row_half", "row_step_bf16"),
->>>>>>> main
     }
 }
 
 /// The kernel, images per block, and threads for so many k.
-<<<<<<< HEAD
 fn pixel_kernel(dtype: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usize) {
     let (name, images) = match (dtype, case.batch, case.gated()) {
         (Dtype::F16, ..) => ("pixel_op_f16", 16),
@@ -58,24 +43,11 @@ fn pixel_kernel(dtype: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usiz
         (_, 1, false) => ("pixel_op_1", 1),
         (_, 2..=4, false) => ("pixel_op_4", 4),
         (_, _, false) => ("pixel_op_16", 16),
-=======
-fn pixel_kernel(precision: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usize) {
-    let (name, images) = match (precision, case.batch, case.gated) {
-        (Dtype::F16, ..) => ("pixel_step_f16", 16),
-        (Dtype::Bf16, ..) => ("pixel_step_bf16", 16),
-        (_, 1, false) => ("pixel_step_1", 1),
-        (_, 2..=4, false) => ("pixel_step_4", 4),
-        (_, _, false) => ("pixel_step_16", 16),
->>>>>>> main
         (_, 1, true) => ("pixel_gate_1", 1),
         (_, 2..=4, true) => ("pixel_gate_4", 4),
         (_, _, true) => ("pixel_gate_16", 16),
     };
-<<<<<<< HEAD
     match dtype {
-=======
-    match precision {
->>>>>>> main
         Dtype::F32 => {
             let threads = (depth / 4).next_multiple_of(32).clamp(32, 256);
             (("pixel", name), images, threads)
@@ -88,28 +60,18 @@ fn pixel_kernel(precision: Dtype, case: &Case, depth: usize) -> (Kernel, usize, 
 }
 
 /// What the results are compared with, and within which part of a value: sums, and what is stored
-<<<<<<< HEAD
 /// in the dtype.
 fn expectation(dtype: Dtype) -> (&'static str, f64, f64) {
     // Half a unit in the last place of 11 and of 8 bits. Sums of half types are compared with those
     // of the rounded operands, whose products are exact in f32; tensor cores add in f32 but may
     // cut off rather than round, once per 8 or 16 k.
     match dtype {
-=======
-/// in the precision.
-fn expectation(precision: Dtype) -> (&'static str, f64, f64) {
-    // Half a unit in the last place of 11 and of 8 bits. Sums of half types are compared with those
-    // of the rounded operands, whose products are exact in f32; tensor cores add in f32 but may
-    // cut off rather than round, once per 8 or 16 k.
-    match precision {
->>>>>>> main
         Dtype::F32 => ("y", 1e-5, 0.0),
         Dtype::F16 => ("y_f16", 5e-5, 1.0 / 2048.0),
         Dtype::Bf16 => ("y_bf16", 5e-5, 1.0 / 256.0),
     }
 }
 
-<<<<<<< HEAD
 /// The halo that a tap of a case needs, and some more on one side.
 fn halo(case: &Case, tap: &Tap) -> Halo {
     let [row, column] = tap.offset.map(|offset| offset as isize);
@@ -178,10 +140,6 @@ impl Chosen {
 
 /// Runs a case and compares the result under every activation.
 fn check(case: &Case, dtype: Dtype, by: By) {
-=======
-/// Runs a case and compares all four forms of the result.
-fn check(case: &Case, precision: Dtype, by: By) {
->>>>>>> main
     let context = CudaContext::new(0).unwrap();
     let gpu = Gpu {
         stream: context.new_stream().unwrap(),
@@ -200,7 +158,6 @@ fn check(case: &Case, precision: Dtype, by: By) {
     let (wide, pixel) = (packing.wide(), packing.pixel());
     let classes: Vec<i32> = case.arrays["class"].f32().iter().map(|&c| c as i32).collect();
 
-<<<<<<< HEAD
     // Results in rings of all rows and one more, with a halo of their own.
     let around = Halo {
         above: 1,
@@ -219,17 +176,6 @@ fn check(case: &Case, precision: Dtype, by: By) {
     let residual = case.arrays["residual"].f32();
     let residual = gpu.rows(Dtype::F32, multiple, around, shape, &residual);
     let wide_weights = gpu.upload(&encode(dtype, &wide.weights));
-=======
-    let mut doubled = expected.shape.clone();
-    doubled[3] = 2 * filled;
-    let raw = gpu.rows(Dtype::F32, fill, &expected.shape, &[]);
-    let plain = gpu.rows(precision, fill, &expected.shape, &[]);
-    let elu = gpu.rows(precision, fill, &expected.shape, &[]);
-    let concat_elu = gpu.rows(precision, fill, &doubled, &[]);
-    let residual = case.arrays["residual"].f32();
-    let residual = gpu.rows(Dtype::F32, fill, &expected.shape, &residual);
-    let wide_weights = gpu.upload(&encode(precision, &wide.weights));
->>>>>>> main
     // Not empty where there are none.
     let pixel_weights = [pixel.weights.as_slice(), &[0.0; 4]].concat();
     let pixel_weights = gpu.upload(&encode(dtype, &pixel_weights));
@@ -346,11 +292,7 @@ fn check(case: &Case, precision: Dtype, by: By) {
     }
 }
 
-<<<<<<< HEAD
 fn check_all(dtype: Dtype, by: By) {
-=======
-fn check_all(precision: Dtype, by: By) {
->>>>>>> main
     on_a_device(|| {
         for case in cases() {
             check(&case, dtype, by);
