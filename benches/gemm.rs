@@ -10,7 +10,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate_then};
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
-use fastpix::cpu::rows::{Element, Rows};
+use fastpix::cpu::element::{Element, WideBf16};
+use fastpix::cpu::rows::Rows;
 use fastpix::model::{Epilogue, Hyperparameters, Layers, Plan, Term};
 use half::bf16;
 

@@ -1,149 +1,169 @@
-use fastpix::cpu::epilogue::{Destination, Op, finish};
+use fastpix::cpu::element::{Element, WideBf16};
+use fastpix::cpu::epilogue::Epilogue;
 use fastpix::cpu::gemm::PANEL;
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::rows::Element;
+use fastpix::network::{Activation, Gate};
 use half::bf16;
 
 use crate::matrix::{LAYOUTS, Layout, Matrix, Numbers, assert_same_bits};
 
-/// What `finish` writes: raw, operand, elu, concat_elu.
-#[derive(Clone)]
-struct Outputs<E> {
-    raw: Matrix<f32>,
-    operand: Matrix<E>,
-    elu: Matrix<E>,
-    concat_elu: Matrix<E>,
+/// What an epilogue does beside the activations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Kind {
+    gate: Option<Gate>,
+    residual: bool,
 }
 
-impl<E: Element> Outputs<E> {
-    fn new(rows: usize, n: usize, layout: Layout) -> Self {
-        // Every place that is not written keeps this.
-        let old = E::from_f32(-77.0);
-        Self {
-            raw: Matrix::new(rows, n, layout, -77.0, |_, _| -77.0),
-            operand: Matrix::new(rows, n, layout, old, |_, _| old),
-            elu: Matrix::new(rows, n, layout, old, |_, _| old),
-            concat_elu: Matrix::new(rows, 2 * n, layout, old, |_, _| old),
-        }
+const KINDS: [Kind; 6] = {
+    const fn kind(gate: Option<Gate>, residual: bool) -> Kind {
+        Kind { gate, residual }
     }
+    [
+        kind(None, false),
+        kind(None, true),
+        kind(Some(Gate::Sigmoid), false),
+        kind(Some(Gate::Sigmoid), true),
+        kind(Some(Gate::TanhSigmoid), false),
+        kind(Some(Gate::TanhSigmoid), true),
+    ]
+};
 
-    fn destination(&mut self) -> Destination<E> {
-        Destination {
-            raw: Some(self.raw.rows()),
-            operand: Some(self.operand.rows()),
-            elu: Some(self.elu.rows()),
-            concat_elu: Some(self.concat_elu.rows()),
+/// What an epilogue writes: `y` in f32, and each of its activations.
+#[derive(Clone)]
+struct Written<E> {
+    residual: Matrix<f32>,
+    operands: Vec<Matrix<E>>,
+}
+
+/// What is in every place that is not written.
+const OLD: f32 = -77.0;
+
+impl<E: Element> Written<E> {
+    fn new(rows: usize, n: usize, layout: Layout) -> Self {
+        let old = E::from_f32(OLD);
+        let operand = |activation: Activation| {
+            Matrix::new(rows, activation.channels(n), layout, old, |_, _| old)
+        };
+        Self {
+            residual: Matrix::new(rows, n, layout, OLD, |_, _| OLD),
+            operands: Activation::ALL.map(operand).into(),
         }
     }
 
     fn all(&self) -> Vec<f32> {
-        let elements = [&self.operand, &self.elu, &self.concat_elu];
-        let elements = elements
-            .into_iter()
-            .flat_map(|matrix| matrix.data.iter().map(|e| e.to_f32()));
-        self.raw.data.iter().copied().chain(elements).collect()
+        let operands = self.operands.iter();
+        let operands = operands.flat_map(|matrix| matrix.data.iter().map(|e| e.to_f32()));
+        self.residual.data.iter().copied().chain(operands).collect()
     }
 }
 
-fn finished<E: Element>(
+/// Applies an epilogue in two cuts; returns what it wrote, and what it read.
+fn applied<E: Element>(
     isa: Isa,
-    op: Op,
+    kind: Kind,
     n: usize,
     rows: usize,
     layout: Layout,
     cut: usize,
-) -> (Outputs<E>, Matrix<f32>, Matrix<f32>) {
+) -> (Written<E>, Matrix<f32>, Matrix<f32>) {
     let mut numbers = Numbers(n as u64);
-    let halves = if op == Op::Gate { 2 } else { 1 };
+    let halves = if kind.gate.is_some() { 2 } else { 1 };
     let panels = halves * n.div_ceil(PANEL);
-    let mut sums = Matrix::new(rows, panels * PANEL, LAYOUTS[0], 0.0, |_, _| {
+    let mut outputs = Matrix::new(rows, panels * PANEL, LAYOUTS[0], 0.0, |_, _| {
         9.0 * numbers.next()
     });
     let mut residual = Matrix::new(rows, n, layout, f32::NAN, |_, _| 3.0 * numbers.next());
-    let mut outputs = Outputs::new(rows, n, layout);
-    let to = outputs.destination();
+    let mut written = Written::new(rows, n, layout);
+    let mut epilogue = Epilogue::<E> {
+        gate: kind.gate,
+        residual: kind.residual.then(|| residual.rows()),
+        to_residual: Some(written.residual.rows()),
+        ..Epilogue::default()
+    };
+    for (to, matrix) in epilogue.to_operands.iter_mut().zip(&mut written.operands) {
+        *to = Some(matrix.rows());
+    }
     let cut = (halves * cut).min(panels);
     for panels in [0..cut, cut..panels] {
         // SAFETY: all matrices have these rows and are apart.
-        unsafe {
-            finish(
-                isa,
-                op,
-                n,
-                panels,
-                0..rows,
-                sums.rows(),
-                Some(residual.rows()),
-                &to,
-            )
-        };
+        unsafe { epilogue.apply(isa, n, panels, 0..rows, outputs.rows()) };
     }
-    (outputs, sums, residual)
+    (written, outputs, residual)
+}
+
+/// Channel `column` of the operand that holds an activation of `y`.
+fn expected(activation: Activation, y: f64, second_half: bool) -> f64 {
+    let elu = |x: f64| if x > 0.0 { x } else { x.exp_m1() };
+    match activation {
+        Activation::Identity => y,
+        Activation::Relu => y.max(0.0),
+        Activation::Elu => elu(y),
+        Activation::ConcatElu if second_half => elu(-y),
+        Activation::ConcatElu => elu(y),
+        Activation::Tanh => y.tanh(),
+    }
 }
 
 #[test]
 fn epilogues_write_what_they_say() {
     for n in [1, 5, 16, 33, 160] {
-        for (op, layout) in [
-            (Op::Plain, LAYOUTS[1]),
-            (Op::Gate, LAYOUTS[1]),
-            (Op::Gate, LAYOUTS[0]),
-        ] {
+        for (kind, layout) in KINDS.map(|kind| (kind, LAYOUTS[1])).into_iter().chain([
+            (KINDS[3], LAYOUTS[0]),
+            (KINDS[5], LAYOUTS[2]),
+        ]) {
             for isa in Isa::available() {
-                let (outputs, sums, residual) = finished::<f32>(isa, op, n, 7, layout, 1);
-                let mut faults = Vec::new();
-                let mut check =
-                    |what: &str, row: usize, column: usize, found: f32, expected: f64| {
-                        // y itself is within a few units in the last place of its largest term.
-                        let within =
-                            (f64::from(found) - expected).abs() <= 2e-6 + 2e-6 * expected.abs();
-                        if !within {
-                            faults.push(format!("{what}[{row}][{column}] {found} for {expected}"));
-                        }
-                    };
-                let elu = |x: f64| if x > 0.0 { x } else { x.exp_m1() };
+                let (written, outputs, residual) = applied::<f32>(isa, kind, n, 7, layout, 1);
+                let mut wrong = Vec::new();
+                let mut check = |what: String, found: f32, expected: f64| {
+                    // y itself is within a few units in the last place of its largest term.
+                    let close =
+                        (f64::from(found) - expected).abs() <= 2e-6 + 2e-6 * expected.abs();
+                    if !close {
+                        wrong.push(format!("{what} {found} for {expected}"));
+                    }
+                };
                 for row in 0..7 {
                     for column in 0..n {
-                        let sum =
-                            |panel: usize| f64::from(sums.row(row)[panel * PANEL + column % PANEL]);
+                        let output = |panel: usize| {
+                            f64::from(outputs.row(row)[panel * PANEL + column % PANEL])
+                        };
                         let group = column / PANEL;
-                        let y = match op {
-                            Op::Plain => sum(group),
-                            Op::Gate => {
-                                f64::from(residual.row(row)[column])
-                                    + sum(2 * group) / (1.0 + (-sum(2 * group + 1)).exp())
+                        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+                        let mut y = match kind.gate {
+                            None => output(group),
+                            Some(Gate::Sigmoid) => {
+                                output(2 * group) * sigmoid(output(2 * group + 1))
+                            }
+                            Some(Gate::TanhSigmoid) => {
+                                output(2 * group).tanh() * sigmoid(output(2 * group + 1))
                             }
                         };
-                        check("raw", row, column, outputs.raw.row(row)[column], y);
-                        check("operand", row, column, outputs.operand.row(row)[column], y);
-                        check("elu", row, column, outputs.elu.row(row)[column], elu(y));
-                        check(
-                            "concat_elu",
-                            row,
-                            column,
-                            outputs.concat_elu.row(row)[column],
-                            elu(y),
-                        );
-                        check(
-                            "concat_elu",
-                            row,
-                            n + column,
-                            outputs.concat_elu.row(row)[n + column],
-                            elu(-y),
-                        );
+                        if kind.residual {
+                            y += f64::from(residual.row(row)[column]);
+                        }
+                        let found = written.residual.row(row)[column];
+                        check(format!("y[{row}][{column}]"), found, y);
+                        for activation in Activation::ALL {
+                            let matrix = &written.operands[activation as usize];
+                            for at in (column..activation.channels(n)).step_by(n) {
+                                let what = format!("{activation:?}[{row}][{at}]");
+                                check(what, matrix.row(row)[at], expected(activation, y, at >= n));
+                            }
+                        }
                     }
                 }
                 assert!(
-                    faults.is_empty(),
-                    "{isa} {op:?} {n}: {}",
-                    faults[..faults.len().min(10)].join(", ")
+                    wrong.is_empty(),
+                    "{isa} {kind:?} {n}: {}",
+                    wrong[..wrong.len().min(10)].join(", ")
                 );
-                let gaps = outputs.all().iter().filter(|&&v| v == -77.0).count();
-                let written = 7 * 5 * n;
+                let all = written.all();
+                let old = all.iter().filter(|&&value| value == OLD).count();
+                // y, five activations, and the second half of one.
                 assert_eq!(
-                    gaps,
-                    outputs.all().len() - written,
-                    "{isa} {op:?} {n}: something was written in a gap"
+                    old,
+                    all.len() - 7 * 7 * n,
+                    "{isa} {kind:?} {n}: something was written in a gap"
                 );
             }
         }
@@ -154,18 +174,14 @@ fn epilogues_write_what_they_say() {
 fn epilogues_give_the_same_bits_on_every_instruction_set_and_cut() {
     fn check<E: Element>() {
         for n in [1, 5, 16, 33, 160] {
-            for op in [Op::Plain, Op::Gate] {
-                let expected = finished::<E>(Isa::Portable, op, n, 5, LAYOUTS[1], 0)
-                    .0
-                    .all();
+            for kind in KINDS {
+                let expected = applied::<E>(Isa::Portable, kind, n, 5, LAYOUTS[1], 0);
+                let expected = expected.0.all();
                 for isa in Isa::available() {
                     for cut in [0, 1, 2, 100] {
-                        let found = finished::<E>(isa, op, n, 5, LAYOUTS[1], cut).0.all();
-                        assert_same_bits(
-                            &format!("{isa} {op:?} {n} cut at {cut}"),
-                            &found,
-                            &expected,
-                        );
+                        let found = applied::<E>(isa, kind, n, 5, LAYOUTS[1], cut).0.all();
+                        let what = format!("{isa} {kind:?} {n} cut at {cut}");
+                        assert_same_bits(&what, &found, &expected);
                     }
                 }
             }
@@ -173,6 +189,7 @@ fn epilogues_give_the_same_bits_on_every_instruction_set_and_cut() {
     }
     check::<f32>();
     check::<bf16>();
+    check::<WideBf16>();
 }
 
 #[test]
@@ -183,27 +200,26 @@ fn bf16_stores_round_as_the_scalar_conversion_does() {
         .flat_map(|high| low.map(|low| f32::from_bits(high << 16 | low)))
         .collect();
     let rows = values.len() / PANEL;
-    for isa in Isa::available() {
-        let mut sums = Matrix::new(rows, PANEL, LAYOUTS[0], 0.0, |row, column| {
+    /// The f32 bits of what is stored of some values.
+    fn stored<E: Element>(isa: Isa, values: &[f32], rows: usize) -> Vec<u32> {
+        let mut outputs = Matrix::new(rows, PANEL, LAYOUTS[0], 0.0, |row, column| {
             values[row * PANEL + column]
         });
-        let mut outputs = Outputs::<bf16>::new(rows, PANEL, LAYOUTS[0]);
-        let to = Destination {
-            raw: None,
-            operand: Some(outputs.operand.rows()),
-            elu: None,
-            concat_elu: None,
-        };
+        let mut written = Written::<E>::new(rows, PANEL, LAYOUTS[0]);
+        let identity = &mut written.operands[Activation::Identity as usize];
+        let mut epilogue = Epilogue::default();
+        epilogue.to_operands[Activation::Identity as usize] = Some(identity.rows());
         // SAFETY: both matrices have these rows.
-        unsafe { finish(isa, Op::Plain, PANEL, 0..1, 0..rows, sums.rows(), None, &to) };
-        for (&value, &found) in values.iter().zip(&outputs.operand.data) {
-            let expected = bf16::from_f32(value);
-            assert_eq!(
-                found.to_bits(),
-                expected.to_bits(),
-                "{isa}: {value:e} ({:#x})",
-                value.to_bits()
-            );
+        unsafe { epilogue.apply(isa, PANEL, 0..1, 0..rows, outputs.rows()) };
+        identity.data.iter().map(|e| e.to_f32().to_bits()).collect()
+    }
+    for isa in Isa::available() {
+        let narrow = stored::<bf16>(isa, &values, rows);
+        let wide = stored::<WideBf16>(isa, &values, rows);
+        assert!(narrow == wide, "{isa}: widened or not");
+        for (&value, found) in values.iter().zip(narrow) {
+            let expected = bf16::from_f32(value).to_f32().to_bits();
+            assert_eq!(found, expected, "{isa}: {value:e} ({:#x})", value.to_bits());
         }
     }
 }

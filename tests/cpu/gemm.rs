@@ -1,6 +1,7 @@
-use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate};
+use fastpix::cpu::gemm::{Columns, Gemm, PANEL, Packed, accumulate};
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::rows::{Element, Rows};
+use fastpix::cpu::element::WideBf16;
+use fastpix::cpu::rows::Rows;
 use half::bf16;
 
 use crate::matrix::{LAYOUTS, Layout, Matrix, Numbers, assert_same_bits};
@@ -16,7 +17,7 @@ struct Case<E> {
     rows: usize,
 }
 
-impl<E: Element> Case<E> {
+impl<E: Gemm> Case<E> {
     fn new(segments: &[usize], n: usize, columns: Columns, rows: usize, layout: Layout) -> Self {
         let mut numbers = Numbers((rows * 1000 + n) as u64);
         let width = n * if columns == Columns::Gated { 2 } else { 1 };
@@ -177,7 +178,7 @@ fn f32_products_are_one_chain_of_fused_multiply_adds_on_every_instruction_set() 
 
 #[test]
 fn products_do_not_depend_on_how_rows_and_panels_are_cut() {
-    fn check<E: Element>() {
+    fn check<E: Gemm>() {
         for (segments, n, columns, rows, layout) in cases() {
             let mut case = Case::<E>::new(segments, n, columns, rows, layout);
             for isa in Isa::available() {
@@ -201,6 +202,7 @@ fn products_do_not_depend_on_how_rows_and_panels_are_cut() {
     }
     check::<f32>();
     check::<bf16>();
+    check::<WideBf16>();
 }
 
 #[test]
@@ -249,6 +251,18 @@ fn bf16_products_are_the_same_on_all_instruction_sets_without_bf16_instructions(
             if matches!(isa, Isa::Avx512Bf16 | Isa::Amx) {
                 continue;
             }
+            let what = format!("{isa} {segments:?} x {n} {columns:?}, {rows} rows, {layout:?}");
+            assert_same_bits(&what, &case.sums(isa, &[], &[]).data, &expected.data);
+        }
+    }
+}
+
+#[test]
+fn widened_bf16_gives_what_bf16_does_without_bf16_instructions() {
+    for (segments, n, columns, rows, layout) in cases() {
+        let expected = Case::<bf16>::new(segments, n, columns, rows, layout).reference();
+        let mut case = Case::<WideBf16>::new(segments, n, columns, rows, layout);
+        for isa in Isa::available() {
             let what = format!("{isa} {segments:?} x {n} {columns:?}, {rows} rows, {layout:?}");
             assert_same_bits(&what, &case.sums(isa, &[], &[]).data, &expected.data);
         }

@@ -13,5 +13,5 @@ mod matrix;
 mod parity;
 /// Results depend on no batch, thread or instruction set, on models of any shape.
 mod properties;
-/// Barriers, panics, shares.
+/// Barriers, panics, partitions.
 mod thread_pool;

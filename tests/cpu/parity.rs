@@ -3,10 +3,16 @@
 
 use fastpix::bits_per_dim;
 use fastpix::cpu::isa::Isa;
-use fastpix::distribution::{Mixture, round_to_grid};
+use fastpix::distribution::Mixture;
+use fastpix::network::InputEncoding;
 use test_support::engine::{Mode, cpu, engine, parameters};
 use test_support::reference::{
     ORIGINALS, assert_close, inputs, npy, npz, original, original_weights,
+};
+
+const EIGHT_BITS: InputEncoding = InputEncoding::Scaled {
+    codes: 256,
+    ones: true,
 };
 
 #[test]
@@ -74,14 +80,18 @@ fn check_samples(
     let samples: Vec<f32> = params
         .chunks(10 * mixture.nr_mix)
         .zip(u_mix.chunks(mixture.nr_mix).zip(u_log.chunks(3)))
-        .flat_map(|(params, (u_mix, u_log))| mixture.sample(params, [u_mix, u_log].concat(), 1.0))
+        .flat_map(|(params, (u_mix, u_log))| {
+            let mut pixel = [0.0; 3];
+            mixture.sample_into(params, [u_mix, u_log].concat(), 1.0, &mut pixel);
+            pixel
+        })
         .collect();
     assert_close(what, &samples, expected, 1e-6, 1e-6);
     for (index, (&found, &expected)) in samples.iter().zip(expected).enumerate() {
         assert_eq!(
-            round_to_grid(found),
-            round_to_grid(expected as f32),
-            "{what}: level of sample {index}"
+            EIGHT_BITS.code(found),
+            EIGHT_BITS.code(expected as f32),
+            "{what}: code of sample {index}"
         );
     }
 }
@@ -96,7 +106,7 @@ fn likelihood_of_extreme_parameters_matches_the_original() {
     let params = edge["logits"].f32();
     let nll: Vec<f32> = params
         .chunks(100)
-        .zip(edge["x_u8"].u8().chunks(3))
+        .zip(u16(&edge["x_u8"].u8()).chunks(3))
         .map(|(params, pixel)| -mixture.log_likelihood(params, pixel) as f32)
         .collect();
     let expected = &edge["nll_nats_per_pixel"].values;
@@ -115,12 +125,16 @@ fn bits_per_dim_of_the_originals_parameters_match() {
     for (model, _) in ORIGINALS {
         let io = npz(&original(&format!("{model}/io.npz")));
         let (images, _) = inputs(model);
-        let weights = original_weights(model);
+        let graph = original_weights(model).graph;
         let params = npy(&original(&format!("{model}/logits_ema.npy"))).f32();
-        let bits: Vec<f32> = bits_per_dim(&weights.hyper, &images, &params)
-            .into_iter()
-            .map(|bits| bits as f32)
+        let codes = u16(&images.values);
+        let nats: Vec<f64> = params
+            .chunks(graph.parameters())
+            .zip(codes.chunks(3))
+            .map(|(params, codes)| graph.log_likelihood(params, codes))
             .collect();
+        let of_image = nats.chunks(8 * 8);
+        let bits: Vec<f32> = of_image.map(|nats| bits_per_dim(nats, 3) as f32).collect();
         let dims = 8.0 * 8.0 * 3.0 * std::f64::consts::LN_2;
         let expected: Vec<f64> = io["nll_nats_per_image_ema"]
             .values
@@ -129,4 +143,8 @@ fn bits_per_dim_of_the_originals_parameters_match() {
             .collect();
         assert_close(model, &bits, &expected, 1e-4, 1e-4);
     }
+}
+
+fn u16(values: &[u8]) -> Vec<u16> {
+    values.iter().map(|&value| value.into()).collect()
 }

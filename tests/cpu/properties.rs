@@ -3,15 +3,18 @@
 
 use fastpix::Dtype;
 use fastpix::cpu::isa::Isa;
-use fastpix::families::pixelcnnpp::{Hyperparameters, Weights};
+use fastpix::Network;
+use fastpix::families::pixelcnnpp::Hyperparameters;
 use proptest::prelude::*;
 use test_support::engine::{
     Mode, batch, codes, cpu, engine, hyper, parameters, random, sample, u8_images,
 };
 
 fn hyperparameters() -> impl Strategy<Value = Hyperparameters> {
-    (1usize..3, 1usize..23, 1usize..4, any::<bool>(), 0usize..3).prop_map(
-        |(nr_resnet, nr_filters, nr_mix, colour, classes)| Hyperparameters {
+    let filters_and_mixtures = (1usize..23, 1usize..4);
+    (1usize..5, 1usize..3, filters_and_mixtures, any::<bool>(), 0usize..3).prop_map(
+        |(levels, nr_resnet, (nr_filters, nr_mix), colour, classes)| Hyperparameters {
+            levels,
             nr_resnet,
             nr_filters,
             nr_mix,
@@ -35,10 +38,11 @@ proptest! {
         bf16 in any::<bool>(),
         seed in any::<u64>(),
     ) {
+        let side = 1 << (hyper.levels - 1);
         let weights = random(&hyper, seed);
         let precision = if bf16 { Dtype::Bf16 } else { Dtype::F32 };
         let engine = engine(&weights, &cpu().threads(threads).dtype(precision));
-        let batch = batch(hyper.classes, (4 * height, 4 * width), 0..count);
+        let batch = batch(hyper.classes, (side * height, side * width), 0..count);
         let cached = sample(&engine, &batch);
         let naive = sample(&engine, &batch.clone().mode(Mode::WholeImage));
         prop_assert!(cached == naive, "cached and naive images differ");
@@ -48,7 +52,7 @@ proptest! {
     }
 }
 
-fn small_model(nr_filters: usize) -> Weights {
+fn small_model(nr_filters: usize) -> Network {
     let hyper = Hyperparameters {
         classes: Some(3),
         ..hyper(3, nr_filters, 3)

@@ -128,9 +128,9 @@ fn shares_cover_everything_once_in_whole_granules() {
         let pool = ThreadPool::new(size);
         let covered: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
         pool.run(|worker| {
-            let share = worker.share(items, granule);
-            assert!(share.start.is_multiple_of(granule) || share.is_empty());
-            for item in share {
+            let part = worker.partition(items, granule);
+            assert!(part.start.is_multiple_of(granule) || part.is_empty());
+            for item in part {
                 covered[item].fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -52,7 +52,7 @@ fn cuda_hint(error: &CudaError) -> Option<&'static str> {
         CudaError::OldForDtype { .. } => Some("--precision f32"),
         CudaError::BeyondF16 { .. } => Some("--precision bf16 or f32"),
         // A smaller batch that fits is in the message; what else a call can fail of is unknown.
-        CudaError::OutOfMemory { .. } | CudaError::Driver { .. } => None,
+        CudaError::OutOfMemory { .. } | CudaError::Driver { .. } | _ => None,
     }
 }
 

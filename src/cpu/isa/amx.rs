@@ -10,16 +10,19 @@ pub(super) fn available() -> bool {
 }
 
 fn has_instructions() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::arch::x86_64::__cpuid_count;
     const OSXSAVE: u32 = 1 << 27;
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
     // Tile configuration and tile data.
     const STATE: u64 = 0b11 << 17;
-    if __cpuid(0).eax < 0x1d || __cpuid(1).ecx & OSXSAVE == 0 {
+    #[allow(unused_unsafe, reason = "the call was unsafe in older Rust versions")]
+    // SAFETY: every x86-64 processor has the instruction.
+    let cpuid = |leaf| unsafe { __cpuid_count(leaf, 0) };
+    if cpuid(0).eax < 0x1d || cpuid(1).ecx & OSXSAVE == 0 {
         return false;
     }
-    let features = __cpuid_count(7, 0).edx;
+    let features = cpuid(7).edx;
     if features & AMX_BF16 == 0 || features & AMX_TILE == 0 {
         return false;
     }

@@ -131,7 +131,7 @@ fn tiled_products_are_near_the_exact_sums() {
 /// Makes the tile instructions do something: on processors without AMX they are trapped.
 #[cfg(target_os = "linux")]
 fn with_instructions() {
-    if !available() {
+    if !Isa::Amx.is_available() {
         trap::install();
     }
 }
@@ -143,15 +143,18 @@ fn the_instructions_compute_what_their_model_does() {
     assert_products_near_the_exact_sums(&mut Hardware);
     // SAFETY: the instructions are there or trapped.
     unsafe { multiply_only(8) };
-    assert!(available() || trap::multiplied() > 8);
+    assert!(Isa::Amx.is_available() || trap::multiplied() > 8);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_whole_model_runs_on_the_instructions() {
-    use crate::cpu::CpuEngine;
-    use crate::engine::{Control, Item, Path, Precision, Request, U8Images};
-    use crate::model::{Hyperparameters, Weights};
+    use crate::backend::{
+        Backend, Codes, EvaluationMode, EvaluationRequest, Hooks, ImageRequest, SampleRequest,
+    };
+    use crate::cpu::CpuBackend;
+    use crate::families::pixelcnnpp::{self, Hyperparameters};
+    use crate::network::Dtype;
 
     // Everything but the products is done with AVX-512.
     if !Isa::Avx512.is_available() {
@@ -160,6 +163,7 @@ fn a_whole_model_runs_on_the_instructions() {
     }
     with_instructions();
     let hyper = Hyperparameters {
+        levels: 3,
         nr_resnet: 1,
         nr_filters: 20,
         nr_mix: 2,
@@ -167,43 +171,43 @@ fn a_whole_model_runs_on_the_instructions() {
         classes: None,
         image_size: None,
     };
-    let weights = Weights::random(&hyper, 7).unwrap();
-    let engine =
-        |isa, threads| CpuEngine::with_isa(&weights, isa, threads, Precision::Bf16).unwrap();
-    let images = |engine: &CpuEngine, first: u64, count: u64| {
-        let item = |index| Item {
-            index,
-            ..Item::default()
-        };
-        let request = Request {
-            size: (8, 12),
-            items: (first..first + count).map(item).collect(),
-            seed: 3,
-            temperature: 1.0,
-            continuous: false,
-            path: Path::Cached,
-        };
-        engine.generate(&request, &Control::default()).unwrap()
+    let network = pixelcnnpp::random(&hyper, 7).unwrap();
+    let backend =
+        |isa, threads| CpuBackend::with_isa(&network, isa, threads, Dtype::Bf16).unwrap();
+    let images = |backend: &CpuBackend, first: u64, count: u64| {
+        let images = (first..first + count).map(ImageRequest::new).collect();
+        let request = SampleRequest::of((8, 12), images).seed(3);
+        backend.sample(&request, &mut Hooks::new()).unwrap()
     };
-    let amx = engine(Isa::Amx, 2);
+    let amx = backend(Isa::Amx, 2);
     let together = images(&amx, 0, 17);
-    let image = together.values.len() / 17;
-    let alone = images(&engine(Isa::Amx, 1), 16, 1);
-    assert!(alone.values == together.values[16 * image..]);
+    let image = together.len() / 17;
+    let alone = images(&backend(Isa::Amx, 1), 16, 1);
+    assert!(alone == together[16 * image..]);
 
     // Sums in another order, of operands that are rounded to 8 bits after each layer.
-    let given = U8Images {
-        shape: together.shape,
-        levels: together.to_levels(),
+    let codes = together.iter().map(|&x| network.graph.input.code(x));
+    let given = Codes {
+        shape: [17, 8, 12, 3],
+        values: codes.collect(),
     };
-    let params = |engine: &CpuEngine, path| {
-        engine
-            .params(&given, &[], path, &Control::default())
-            .unwrap()
+    let parameters = |backend: &CpuBackend, mode| {
+        let request = EvaluationRequest {
+            images: &given,
+            classes: &[],
+            mode,
+            likelihoods: false,
+        };
+        let mut all = Vec::new();
+        let mut sink = |part: crate::backend::Evaluation| all.extend(part.parameters);
+        let done = backend.evaluate(&request, &mut Hooks::new(), &mut sink);
+        done.unwrap();
+        all
     };
-    let cached = params(&amx, Path::Cached);
-    assert!(cached == params(&amx, Path::Forward), "cached and forward");
-    let expected = params(&engine(Isa::Portable, 2), Path::Cached);
+    let cached = parameters(&amx, EvaluationMode::Cached);
+    let whole = parameters(&amx, EvaluationMode::WholeImage);
+    assert!(cached == whole, "cached and whole images");
+    let expected = parameters(&backend(Isa::Portable, 2), EvaluationMode::Cached);
     let worst = cached.iter().zip(&expected).map(|(a, b)| (a - b).abs());
     let worst = worst.fold(0.0, f32::max);
     let largest = expected
