@@ -14,7 +14,7 @@ pub fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
     let bytes = |&value: &f32| match dtype {
         Dtype::F32 => value.to_ne_bytes().to_vec(),
         Dtype::F16 => f16::from_f32(value).to_ne_bytes().to_vec(),
-        Dtype::Bf16 => bf16::from_f32(value).to_ne_bytes().to_vec(),
+        _ => bf16::from_f32(value).to_ne_bytes().to_vec(),
     };
     values.iter().flat_map(bytes).collect()
 }
@@ -30,7 +30,7 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
             .chunks(2)
             .map(|b| f16::from_ne_bytes(two(b)).to_f32())
             .collect(),
-        Dtype::Bf16 => bytes
+        _ => bytes
             .chunks(2)
             .map(|b| bf16::from_ne_bytes(two(b)).to_f32())
             .collect(),

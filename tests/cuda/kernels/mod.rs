@@ -68,7 +68,7 @@ fn expectation(dtype: Dtype) -> (&'static str, f64, f64) {
     match dtype {
         Dtype::F32 => ("y", 1e-5, 0.0),
         Dtype::F16 => ("y_f16", 5e-5, 1.0 / 2048.0),
-        Dtype::Bf16 => ("y_bf16", 5e-5, 1.0 / 256.0),
+        _ => ("y_bf16", 5e-5, 1.0 / 256.0),
     }
 }
 

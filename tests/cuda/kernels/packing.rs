@@ -22,7 +22,7 @@ impl Packing<'_> {
     pub fn multiple(&self) -> usize {
         match self.dtype {
             Dtype::F32 => 4,
-            Dtype::F16 | Dtype::Bf16 => 8,
+            _ => 8,
         }
     }
 
@@ -68,7 +68,7 @@ impl Packing<'_> {
     fn operands(&self, pixel_only: bool) -> Vec<(&Tap, usize)> {
         let taps = self
             .case
-            .terms
+            .taps
             .iter()
             .filter(|tap| tap.pixel || !pixel_only);
         let every = |tap| self.padded_depth(tap, self.multiple()).map(move |k| (tap, k));
