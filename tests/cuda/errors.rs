@@ -18,17 +18,14 @@ fn automatic_device() -> String {
 }
 
 #[test]
-fn a_machine_without_devices_is_told_to_use_the_cpu() {
+fn a_machine_without_devices_is_told_so() {
     let text = answer(
-        a_machine_without_devices_is_told_to_use_the_cpu,
+        a_machine_without_devices_is_told_so,
         true,
         &[("DEVICES", "0")],
         first_cuda_device,
     );
-    assert_eq!(
-        text,
-        "cuda: expected device 0, found 0 device(s); use --device cpu"
-    );
+    assert_eq!(text, "cuda: expected device 0, found 0 device(s)");
 }
 
 #[test]
@@ -104,8 +101,7 @@ fn an_old_device_is_told_that_f16_needs_a_newer_one() {
     );
     assert_eq!(
         text,
-        "cuda: precision f16: expected a device of compute capability 8.0 or higher, found 7.5 \
-         (device 0); use --precision f32"
+        "cuda: f16: expected a device of compute capability 8.0 or higher, found 7.5 (device 0)"
     );
 }
 
@@ -140,11 +136,7 @@ fn f16_without_a_device_is_told_what_the_cpu_computes_in() {
         &[("DEVICES", "0")],
         || taken(automatic().dtype(Dtype::F16)),
     );
-    assert_eq!(
-        text,
-        "precision: expected f32 or bf16 on the CPU, found f16; use one of these, or a CUDA device \
-         of compute capability 8.0 or higher"
-    );
+    assert_eq!(text, "cpu: precision: expected f32 or bf16, found f16");
 }
 
 #[test]
@@ -191,11 +183,7 @@ fn a_driver_that_rejects_the_kernels_is_told_about_with_the_reason() {
     );
     let start = "cuda: the driver rejected the kernels in ";
     assert!(text.starts_with(start), "{text}");
-    for part in [
-        "compute_75",
-        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
-        "--device cpu",
-    ] {
+    for part in ["compute_75", "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"] {
         assert!(text.contains(part), "no {part} in {text}");
     }
 }

@@ -5,6 +5,8 @@
 mod cost;
 /// What a user is told when CUDA cannot be used.
 mod errors;
+/// Rows, streams and pixel sources.
+mod hooks;
 /// f16 and bf16: how they round, and what they cannot hold.
 mod half;
 /// Images are the CPU's, however launched and on however many devices.
@@ -15,5 +17,7 @@ mod kernels;
 mod memory;
 /// Models of every kind against the CPU.
 mod models;
+/// Networks of no family.
+mod networks;
 /// How a batch is followed, and what crosses the bus meanwhile.
 mod progress;

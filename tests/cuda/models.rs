@@ -1,6 +1,7 @@
 //! Models of every kind on the CUDA backend against the CPU backend, by every path.
 
-use fastpix::families::pixelcnnpp::{Hyperparameters, Weights};
+use fastpix::families::pixelcnnpp::Hyperparameters;
+use fastpix::network::Network;
 use test_support::child::answer;
 use test_support::device::on_a_device;
 use test_support::engine::{
@@ -8,7 +9,7 @@ use test_support::engine::{
 };
 
 // Channel and mixture counts below fill no tile, no warp and no vector of four.
-fn random(hyper: &Hyperparameters) -> Weights {
+fn random(hyper: &Hyperparameters) -> Network {
     test_support::engine::random(hyper, 11)
 }
 
@@ -25,11 +26,11 @@ fn same_params(what: &str, found: &[f32], expected: &[f32]) {
 const MOST_NAIVE_CODES: usize = 48;
 
 /// Compares images, and parameters and scores of these images, in every mode.
-fn as_on_the_cpu(what: &str, weights: &Network, count: usize, size: (usize, usize)) {
-    let cpu = engine(weights, &cpu());
-    let cuda = engine(weights, &cuda());
+fn as_on_the_cpu(what: &str, network: &Network, count: usize, size: (usize, usize)) {
+    let cpu = engine(network, &cpu());
+    let cuda = engine(network, &cuda());
     let first = 1 << 33;
-    let batch = batch(weights.graph.condition.classes(), size, first..first + count as u64);
+    let batch = batch(network.graph.condition.classes(), size, first..first + count as u64);
     let expected = sample(&cpu, &batch);
     let images = u8_images(expected.shape, codes(&expected));
     for mode in MODES {
@@ -61,8 +62,8 @@ fn one_channel_models_are_as_on_the_cpu() {
         for (filters, nr_mix, count, size) in
             [(10, 3, 1, (8, 4)), (5, 1, 2, (4, 12)), (6, 10, 5, (4, 4))]
         {
-            let weights = random(&hyper(1, filters, nr_mix));
-            as_on_the_cpu(&format!("{filters} filters"), &weights, count, size);
+            let network = random(&hyper(1, filters, nr_mix));
+            as_on_the_cpu(&format!("{filters} filters"), &network, count, size);
         }
     });
 }
@@ -70,9 +71,9 @@ fn one_channel_models_are_as_on_the_cpu() {
 #[test]
 fn colour_models_are_as_on_the_cpu_in_wide_and_in_tall_images() {
     on_a_device(|| {
-        let weights = random(&hyper(3, 7, 3));
+        let network = random(&hyper(3, 7, 3));
         for (count, size) in [(1, (4, 12)), (2, (12, 4)), (1, (4, 4))] {
-            as_on_the_cpu("7 filters", &weights, count, size);
+            as_on_the_cpu("7 filters", &network, count, size);
         }
     });
 }
@@ -114,12 +115,12 @@ fn the_order_of_blocks_changes_no_bit() {
     let test = the_order_of_blocks_changes_no_bit;
     let values = |settings: &[(&str, &str)]| {
         answer(test, true, settings, || {
-            let weights = random(&Hyperparameters {
+            let network = random(&Hyperparameters {
                 classes: Some(3),
                 ..hyper(3, 18, 3)
             });
             let batch = batch(Some(3), (4, 4), 0..5).continuous();
-            let images = sample(&engine(&weights, &cuda()), &batch);
+            let images = sample(&engine(&network, &cuda()), &batch);
             let bits = images.values.iter().map(|x| format!("{:08x}", x.to_bits()));
             bits.collect()
         })

@@ -24,9 +24,9 @@ fn progress_grows_row_by_row_to_the_whole_image() {
             let engine = small(&target);
             for (mode, size) in [(Mode::Cached, (8, 4)), (Mode::WholeImage, (4, 4))] {
                 let reports = Mutex::new(Vec::new());
-                let progress = |done, total| reports.lock().unwrap().push((done, total));
+                let mut progress = |done, total| reports.lock().unwrap().push((done, total));
                 let batch = batch(None, size, 0..2).mode(mode);
-                sample_watched(&engine, &batch, &AtomicBool::new(false), &progress).unwrap();
+                sample_watched(&engine, &batch, &AtomicBool::new(false), &mut progress).unwrap();
                 let reports = reports.into_inner().unwrap();
                 let (height, width) = size;
                 assert_eq!(reports.len(), height + 1, "{reports:?}");
@@ -69,7 +69,7 @@ fn nothing_crosses_the_bus_but_the_request_and_the_images() {
     let text = answer(test, true, &[], || {
         format!("{:?} {:?}", crossed((4, 4)), crossed((16, 8)))
     });
-    // Per image its class, the levels given and its index; the seed and the temperature.
+    // Per image its class, the rows given and its index; the seed and the temperature.
     let request = 3 * (4 + 4 + 8) + 16;
     let images = |pixels: usize| 3 * pixels * 4;
     let expected = format!(

@@ -1,4 +1,4 @@
-//! Planes of activations on the device, and single launches.
+//! Row rings on the device, and single launches.
 
 use std::sync::Arc;
 
@@ -6,22 +6,22 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig,
 use cudarc::nvrtc::Ptx;
 use fastpix::Dtype;
 use fastpix::cuda::MODULES;
-use fastpix::cuda::parameters::{Plane, Step};
+use fastpix::cuda::parameters::{Op, RowRing};
 use half::{bf16, f16};
 
 /// Numbers as they lie on the device.
-pub fn encode(precision: Dtype, values: &[f32]) -> Vec<u8> {
-    let bytes = |&value: &f32| match precision {
+pub fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
+    let bytes = |&value: &f32| match dtype {
         Dtype::F32 => value.to_ne_bytes().to_vec(),
         Dtype::F16 => f16::from_f32(value).to_ne_bytes().to_vec(),
-        Dtype::Bf16 => bf16::from_f32(value).to_ne_bytes().to_vec(),
+        _ => bf16::from_f32(value).to_ne_bytes().to_vec(),
     };
     values.iter().flat_map(bytes).collect()
 }
 
-fn decode(precision: Dtype, bytes: &[u8]) -> Vec<f32> {
+fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let two = |pair: &[u8]| [pair[0], pair[1]];
-    match precision {
+    match dtype {
         Dtype::F32 => {
             let four = |b: &[u8]| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
             bytes.chunks(4).map(four).collect()
@@ -30,18 +30,33 @@ fn decode(precision: Dtype, bytes: &[u8]) -> Vec<f32> {
             .chunks(2)
             .map(|b| f16::from_ne_bytes(two(b)).to_f32())
             .collect(),
-        Dtype::Bf16 => bytes
+        _ => bytes
             .chunks(2)
             .map(|b| bf16::from_ne_bytes(two(b)).to_f32())
             .collect(),
     }
 }
 
-/// Rows with a slot for each row of the image and two above it, zeros around.
+/// A halo: rows above the first, columns to the left of the first, columns to the right of the last.
+#[derive(Clone, Copy, Default)]
+pub struct Halo {
+    pub above: usize,
+    pub left: usize,
+    pub right: usize,
+}
+
+/// A ring of all rows of an image with a halo, zeros around.
 pub struct Rows {
     buffer: CudaSlice<u8>,
-    pub plane: Plane,
-    precision: Dtype,
+    pub ring: RowRing,
+    dtype: Dtype,
+}
+
+/// Where (row, column, image) of a batch lies in a ring.
+fn place(ring: &RowRing, (row, column, image): (usize, usize, usize), batch: usize) -> usize {
+    let [rows, columns, left, channels] =
+        [ring.rows, ring.columns, ring.left, ring.channels].map(|n| n as usize);
+    (((row + 1) % rows * columns + column + left) * batch + image) * channels
 }
 
 pub struct Gpu {
@@ -57,49 +72,55 @@ impl Gpu {
         buffer.device_ptr(&self.stream).0
     }
 
-    /// `[rows, columns, batch, channels]` as a plane whose channels are filled up to a multiple of
-    /// `fill`; `values` empty for zeros.
-    pub fn rows(&self, precision: Dtype, fill: usize, shape: &[usize], values: &[f32]) -> Rows {
+    /// `[rows, columns, batch, channels]` as a ring whose channels are padded to a multiple of
+    /// `multiple`; `values` empty for zeros.
+    pub fn rows(
+        &self,
+        dtype: Dtype,
+        multiple: usize,
+        halo: Halo,
+        shape: &[usize],
+        values: &[f32],
+    ) -> Rows {
         let &[rows, columns, batch, channels] = shape else {
             panic!("four sides");
         };
-        let (slots, filled) = (rows + 2, channels.next_multiple_of(fill));
-        let mut packed = vec![0.0f32; slots * (columns + 2) * batch * filled];
+        let mut ring = RowRing {
+            base: 0,
+            rows: (rows + halo.above) as i32,
+            columns: (halo.left + columns + halo.right) as i32,
+            left: halo.left as i32,
+            channels: channels.next_multiple_of(multiple) as i32,
+        };
+        let len = (ring.rows * ring.columns * ring.channels) as usize * batch;
+        let mut packed = vec![0.0f32; len];
         for (at, pixel) in values.chunks(channels).enumerate() {
             let (image, at) = (at % batch, at / batch);
-            let (column, row) = (at % columns, at / columns);
-            let to = (((row + 1) * (columns + 2) + column + 1) * batch + image) * filled;
+            let to = place(&ring, (at / columns, at % columns, image), batch);
             packed[to..to + channels].copy_from_slice(pixel);
         }
-        let buffer = self.upload(&encode(precision, &packed));
-        let plane = Plane {
-            base: self.address(&buffer),
-            slots: slots as i32,
-            columns: columns as i32 + 2,
-            channels: filled as i32,
-            unused: 0,
-        };
+        let buffer = self.upload(&encode(dtype, &packed));
+        ring.base = self.address(&buffer);
         Rows {
             buffer,
-            plane,
-            precision,
+            ring,
+            dtype,
         }
     }
 
-    /// The `channels` numbers from `first` on of every pixel of a plane.
+    /// The `channels` numbers from `first` on of every pixel of a ring.
     pub fn read(&self, rows: &Rows, shape: &[usize], first: usize) -> Vec<f32> {
         let packed = self.stream.clone_dtoh(&rows.buffer).unwrap();
         self.stream.synchronize().unwrap();
-        let packed = decode(rows.precision, &packed);
+        let packed = decode(rows.dtype, &packed);
         let &[height, columns, batch, channels] = shape else {
             panic!("four sides");
         };
-        let filled = rows.plane.channels as usize;
         let mut values = Vec::new();
         for row in 0..height {
             for column in 0..columns {
                 for image in 0..batch {
-                    let at = (((row + 1) * (columns + 2) + column + 1) * batch + image) * filled;
+                    let at = place(&rows.ring, (row, column, image), batch);
                     values.extend(&packed[at + first..at + first + channels]);
                 }
             }
@@ -107,13 +128,13 @@ impl Gpu {
         values
     }
 
-    /// LaunchMode an entry point of a file of `kernels/` and waits for it.
+    /// Launches an entry point of a file of `kernels/` and waits for it.
     pub fn launch(
         &self,
         (module, kernel): (&str, &str),
         grid: (usize, usize),
         threads: usize,
-        step: &Step,
+        op: &Op,
     ) {
         let ptx = MODULES.iter().find(|m| m.name == module).unwrap().ptx;
         let module = self
@@ -127,11 +148,11 @@ impl Gpu {
             block_dim: (threads as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        // SAFETY: the arguments are the kernel's, their buffers live until the stream is waited for.
+        // SAFETY: the parameters are the kernel's, their buffers live until the stream is waited for.
         unsafe {
             self.stream
                 .launch_builder(&function)
-                .arg(step)
+                .arg(op)
                 .launch(config)
         }
         .unwrap();

@@ -1,4 +1,4 @@
-//! The step kernels one by one against NumPy in float64 (`tests/golden/kernels/make.py`).
+//! The kernels of ops one by one against NumPy in float64 (`tests/golden/kernels/make.py`).
 
 mod cases;
 mod gpu;
@@ -7,9 +7,11 @@ mod packing;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
+use fastpix::network::Activation;
 use fastpix::Dtype;
-use fastpix::cuda::parameters::{Segment, Step};
-use gpu::{Gpu, Rows, encode};
+use fastpix::cuda::parameters::{INLINE_TAPS, Op, RowRing, Taps, Tensor};
+use fastpix::cuda::parameters::Tap as TapParameter;
+use gpu::{Gpu, Halo, Rows, encode};
 use packing::Packing;
 use test_support::device::on_a_device;
 use test_support::reference::assert_close;
@@ -25,27 +27,27 @@ enum By {
 /// An entry point, with the name of its file.
 type Kernel = (&'static str, &'static str);
 
-fn row_kernel(precision: Dtype) -> Kernel {
-    match precision {
-        Dtype::F32 => ("row", "row_step"),
-        Dtype::F16 => ("row_half", "row_step_f16"),
-        Dtype::Bf16 => ("row_half", "row_step_bf16"),
+fn row_kernel(dtype: Dtype) -> Kernel {
+    match dtype {
+        Dtype::F32 => ("row", "row_op"),
+        Dtype::F16 => ("row_half", "row_op_f16"),
+        _ => ("row_half", "row_op_bf16"),
     }
 }
 
 /// The kernel, images per block, and threads for so many k.
-fn pixel_kernel(precision: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usize) {
-    let (name, images) = match (precision, case.batch, case.gated) {
-        (Dtype::F16, ..) => ("pixel_step_f16", 16),
-        (Dtype::Bf16, ..) => ("pixel_step_bf16", 16),
-        (_, 1, false) => ("pixel_step_1", 1),
-        (_, 2..=4, false) => ("pixel_step_4", 4),
-        (_, _, false) => ("pixel_step_16", 16),
+fn pixel_kernel(dtype: Dtype, case: &Case, depth: usize) -> (Kernel, usize, usize) {
+    let (name, images) = match (dtype, case.batch, case.gated()) {
+        (Dtype::F16, ..) => ("pixel_op_f16", 16),
+        (Dtype::Bf16, ..) => ("pixel_op_bf16", 16),
+        (_, 1, false) => ("pixel_op_1", 1),
+        (_, 2..=4, false) => ("pixel_op_4", 4),
+        (_, _, false) => ("pixel_op_16", 16),
         (_, 1, true) => ("pixel_gate_1", 1),
         (_, 2..=4, true) => ("pixel_gate_4", 4),
         (_, _, true) => ("pixel_gate_16", 16),
     };
-    match precision {
+    match dtype {
         Dtype::F32 => {
             let threads = (depth / 4).next_multiple_of(32).clamp(32, 256);
             (("pixel", name), images, threads)
@@ -58,168 +60,242 @@ fn pixel_kernel(precision: Dtype, case: &Case, depth: usize) -> (Kernel, usize, 
 }
 
 /// What the results are compared with, and within which part of a value: sums, and what is stored
-/// in the precision.
-fn expectation(precision: Dtype) -> (&'static str, f64, f64) {
+/// in the dtype.
+fn expectation(dtype: Dtype) -> (&'static str, f64, f64) {
     // Half a unit in the last place of 11 and of 8 bits. Sums of half types are compared with those
     // of the rounded operands, whose products are exact in f32; tensor cores add in f32 but may
     // cut off rather than round, once per 8 or 16 k.
-    match precision {
+    match dtype {
         Dtype::F32 => ("y", 1e-5, 0.0),
         Dtype::F16 => ("y_f16", 5e-5, 1.0 / 2048.0),
-        Dtype::Bf16 => ("y_bf16", 5e-5, 1.0 / 256.0),
+        _ => ("y_bf16", 5e-5, 1.0 / 256.0),
     }
 }
 
-/// Runs a case and compares all four forms of the result.
-fn check(case: &Case, precision: Dtype, by: By) {
+/// The halo that a tap of a case needs, and some more on one side.
+fn halo(case: &Case, tap: &Tap) -> Halo {
+    let [row, column] = tap.offset.map(|offset| offset as isize);
+    let beyond = column - (case.input_step[1] as isize - 1);
+    Halo {
+        // Row -1 lies before row 0.
+        above: row.min(-1).unsigned_abs(),
+        left: column.min(0).unsigned_abs() + 1,
+        right: beyond.max(0) as usize,
+    }
+}
+
+/// The taps of a case that a launch multiplies.
+struct Chosen {
+    taps: Taps,
+    /// k with the padding of the row kernel.
+    depth: usize,
+    /// Keeps the table on the device, if there is one.
+    _table: Option<cudarc::driver::CudaSlice<TapParameter>>,
+}
+
+impl Chosen {
+    fn new(
+        gpu: &Gpu,
+        packing: &Packing<'_>,
+        sources: &[Rows],
+        chosen: impl Fn(&Tap) -> bool,
+    ) -> Self {
+        let case = packing.case;
+        let taps = case.taps.iter().zip(sources);
+        let taps = taps.filter(|(tap, _)| chosen(tap));
+        let parameters: Vec<TapParameter> = taps
+            .clone()
+            .map(|(tap, rows)| TapParameter {
+                ring: rows.ring,
+                row_step: case.input_step[0] as i32,
+                column_step: case.input_step[1] as i32,
+                row_offset: tap.offset[0],
+                column_offset: tap.offset[1],
+            })
+            .collect();
+        let mut taps = Taps {
+            count: parameters.len() as i32,
+            ..Taps::default()
+        };
+        let mut table = None;
+        if parameters.len() > INLINE_TAPS {
+            let uploaded = gpu.upload(&parameters);
+            taps.table = gpu.address(&uploaded);
+            table = Some(uploaded);
+        } else {
+            taps.first[..parameters.len()].copy_from_slice(&parameters);
+        }
+        let k = parameters.iter().map(|tap| tap.ring.channels as usize);
+        let depth = match packing.dtype {
+            Dtype::F32 => k.map(|k| k.next_multiple_of(16)).sum(),
+            _ => k.sum::<usize>().next_multiple_of(32),
+        };
+        Self {
+            taps,
+            depth,
+            _table: table,
+        }
+    }
+}
+
+/// Runs a case and compares the result under every activation.
+fn check(case: &Case, dtype: Dtype, by: By) {
     let context = CudaContext::new(0).unwrap();
     let gpu = Gpu {
         stream: context.new_stream().unwrap(),
     };
-    let packing = Packing { case, precision };
-    let (reference, sum_error, stored_error) = expectation(precision);
+    let packing = Packing { case, dtype };
+    let (reference, sum_error, stored_error) = expectation(dtype);
     let expected = &case.arrays[reference];
-    let (fill, filled, width) = (packing.fill(), packing.filled(), packing.width());
+    let (multiple, padded, width) = (packing.multiple(), packing.padded(), packing.width());
     let batch = case.batch;
 
-    let source = |tap: &Tap| gpu.rows(precision, fill, &tap.source.shape, &tap.source.f32());
-    let sources: Vec<Rows> = case.terms.iter().map(source).collect();
-    let segments = |taps: &dyn Fn(&Tap) -> bool| {
-        let mut segments = [Segment::default(); 8];
-        let chosen = case.terms.iter().zip(&sources).filter(|(tap, _)| taps(tap));
-        let mut count = 0;
-        for (segment, (tap, rows)) in segments.iter_mut().zip(chosen) {
-            *segment = Segment {
-                plane: rows.plane,
-                row_offset: tap.offset.0,
-                column_offset: tap.offset.1,
-            };
-            count += 1;
-        }
-        (segments, count)
+    let source = |tap: &Tap| {
+        let values = tap.source.f32();
+        gpu.rows(dtype, multiple, halo(case, tap), &tap.source.shape, &values)
     };
+    let sources: Vec<Rows> = case.taps.iter().map(source).collect();
     let (wide, pixel) = (packing.wide(), packing.pixel());
-    let classes: Vec<i32> = case.arrays["class"]
-        .values
-        .iter()
-        .map(|&c| c as i32)
-        .collect();
+    let classes: Vec<i32> = case.arrays["class"].f32().iter().map(|&c| c as i32).collect();
 
-    let mut doubled = expected.shape.clone();
-    doubled[3] = 2 * filled;
-    let raw = gpu.rows(Dtype::F32, fill, &expected.shape, &[]);
-    let plain = gpu.rows(precision, fill, &expected.shape, &[]);
-    let elu = gpu.rows(precision, fill, &expected.shape, &[]);
-    let concat_elu = gpu.rows(precision, fill, &doubled, &[]);
+    // Results in rings of all rows and one more, with a halo of their own.
+    let around = Halo {
+        above: 1,
+        left: 2,
+        right: 1,
+    };
+    let shape = &expected.shape;
+    let mut doubled = shape.clone();
+    doubled[3] = 2 * padded;
+    let results = Activation::ALL.map(|activation| {
+        let doubles = activation == Activation::ConcatElu;
+        let shape = if doubles { &doubled } else { shape };
+        gpu.rows(dtype, multiple, around, shape, &[])
+    });
+    let raw = gpu.rows(Dtype::F32, multiple, around, shape, &[]);
     let residual = case.arrays["residual"].f32();
-    let residual = gpu.rows(Dtype::F32, fill, &expected.shape, &residual);
-    let wide_weights = gpu.upload(&encode(precision, &wide.weights));
+    let residual = gpu.rows(Dtype::F32, multiple, around, shape, &residual);
+    let wide_weights = gpu.upload(&encode(dtype, &wide.weights));
     // Not empty where there are none.
     let pixel_weights = [pixel.weights.as_slice(), &[0.0; 4]].concat();
-    let pixel_weights = gpu.upload(&encode(precision, &pixel_weights));
+    let pixel_weights = gpu.upload(&encode(dtype, &pixel_weights));
     let (bias, classes) = (gpu.upload(&packing.bias()), gpu.upload(&classes));
     let partial = gpu.upload(&vec![f32::NAN; case.columns * batch * width]);
     let mut position = gpu.upload(&vec![0i32; 2 * batch]);
 
-    let (all, all_count) = segments(&|_| true);
-    let mut step = Step {
+    let all = Chosen::new(&gpu, &packing, &sources, |_| true);
+    let op = Op {
         position: gpu.address(&position),
         weights: gpu.address(&wide_weights),
         bias: gpu.address(&bias),
         classes: gpu.address(&classes),
         partial: 0,
-        residual: residual.plane,
-        raw: raw.plane,
-        plain: plain.plane,
-        elu: elu.plane,
-        concat_elu: concat_elu.plane,
-        segments: all,
-        segment_count: all_count,
-        depth: wide.depth as i32,
+        residual: match case.residual {
+            true => residual.ring,
+            false => RowRing::default(),
+        },
+        result: Tensor {
+            activations: results.each_ref().map(|rows| rows.ring),
+            residual: raw.ring,
+            channels: padded as i32,
+            unused: 0,
+        },
+        taps: all.taps,
+        weight_depth: wide.depth as i32,
+        depth: all.depth as i32,
         width: width as i32,
-        channels: filled as i32,
         batch: batch as i32,
         columns: case.columns as i32,
-        level: 0,
-        input_step: case.input_step as i32,
-        output_step: case.output_step as i32,
-        output_row: case.parity.0 as i32,
-        output_column: case.parity.1 as i32,
-        gated: case.gated.into(),
+        row_shift: case.shift[0] as i32,
+        column_shift: case.shift[1] as i32,
+        row_step: case.output_step[0] as i32,
+        column_step: case.output_step[1] as i32,
+        row_offset: case.parity[0] as i32,
+        column_offset: case.parity[1] as i32,
+        gate: case.gate as i32,
         finish: 1,
         rows: case.rows as i32,
     };
     let row_pixels = case.columns * batch;
-    let row_kernel = row_kernel(precision);
+    let row_kernel = row_kernel(dtype);
     if by == By::Whole {
         let blocks = ((case.rows * row_pixels).div_ceil(64), width / 32);
-        gpu.launch(row_kernel, blocks, 128, &step);
+        gpu.launch(row_kernel, blocks, 128, &op);
     } else {
-        let (above, above_count) = segments(&|tap| !tap.pixel);
-        let (here, here_count) = segments(&|tap| tap.pixel);
-        let (pixel_kernel, images, threads) = pixel_kernel(precision, case, pixel.depth);
-        step.partial = if above_count > 0 {
-            gpu.address(&partial)
-        } else {
-            0
+        let above = Chosen::new(&gpu, &packing, &sources, |tap| !tap.pixel);
+        let here = Chosen::new(&gpu, &packing, &sources, |tap| tap.pixel);
+        let complete = case.complete_in_row_phase();
+        let (pixel_kernel, images, threads) = pixel_kernel(dtype, case, pixel.depth);
+        let partial = match above.taps.count {
+            0 => 0,
+            _ => gpu.address(&partial),
         };
         for row in 0..case.rows {
             for column in 0..case.columns {
-                let at = [row as i32, column as i32].repeat(batch);
+                let at = [(row << case.shift[0]) as i32, (column << case.shift[1]) as i32];
+                let at = at.repeat(batch);
                 gpu.stream.memcpy_htod(&at, &mut position).unwrap();
                 gpu.stream.synchronize().unwrap();
-                if column == 0 && above_count > 0 {
-                    let row_step = Step {
-                        segments: above,
-                        segment_count: above_count,
-                        finish: (here_count == 0).into(),
+                if column == 0 && above.taps.count > 0 {
+                    let row_op = Op {
+                        partial,
+                        taps: above.taps,
+                        depth: above.depth as i32,
+                        finish: complete.into(),
                         rows: 0,
-                        ..step
+                        ..op
                     };
                     let blocks = (row_pixels.div_ceil(64), width / 32);
-                    gpu.launch(row_kernel, blocks, 128, &row_step);
+                    gpu.launch(row_kernel, blocks, 128, &row_op);
                 }
-                if here_count > 0 {
-                    let pixel_step = Step {
+                if !complete {
+                    let pixel_op = Op {
                         weights: gpu.address(&pixel_weights),
-                        segments: here,
-                        segment_count: here_count,
+                        partial,
+                        taps: here.taps,
+                        weight_depth: pixel.depth as i32,
                         depth: pixel.depth as i32,
                         rows: 0,
-                        ..step
+                        ..op
                     };
                     let blocks = (packing.units(), batch.div_ceil(images));
-                    gpu.launch(pixel_kernel, blocks, threads, &pixel_step);
+                    gpu.launch(pixel_kernel, blocks, threads, &pixel_op);
                 }
             }
         }
     }
 
-    // Where the step writes nothing, zeros must have stayed.
-    let of = |f: fn(f64) -> f64| -> Vec<f64> {
+    // Where the op writes nothing, zeros must have stayed.
+    let of = |f: &dyn Fn(f64) -> f64| -> Vec<f64> {
         let value = |&y: &f64| if y.is_nan() { 0.0 } else { f(y) };
         expected.values.iter().map(value).collect()
     };
-    let elu_of = |y: f64| if y > 0.0 { y } else { y.exp_m1() };
-    let close = |form: &str, found: Vec<f32>, expected: Vec<f64>| {
-        let what = format!("{} {precision} {by:?} {form}", case.name);
-        let stored = if form == "raw" { 0.0 } else { stored_error };
-        assert_close(&what, &found, &expected, sum_error, sum_error + stored);
+    let close = |what: &str, found: Vec<f32>, stored_error: f64, f: &dyn Fn(f64) -> f64| {
+        let what = format!("{} {dtype} {by:?} {what}", case.name);
+        assert_close(&what, &found, &of(f), sum_error, sum_error + stored_error);
     };
-    let shape = &expected.shape;
-    close("raw", gpu.read(&raw, shape, 0), of(|y| y));
-    close("plain", gpu.read(&plain, shape, 0), of(|y| y));
-    close("elu", gpu.read(&elu, shape, 0), of(elu_of));
-    close("concat_elu", gpu.read(&concat_elu, shape, 0), of(elu_of));
-    let negative = gpu.read(&concat_elu, shape, filled);
-    let negated: fn(f64) -> f64 = |y| if y < 0.0 { -y } else { (-y).exp_m1() };
-    close("concat_elu of -y", negative, of(negated));
+    let elu = |y: f64| if y > 0.0 { y } else { y.exp_m1() };
+    close("residual", gpu.read(&raw, shape, 0), 0.0, &|y| y);
+    for (activation, rows) in Activation::ALL.into_iter().zip(&results) {
+        let what = format!("{activation:?}");
+        let f: &dyn Fn(f64) -> f64 = match activation {
+            Activation::Identity => &|y| y,
+            Activation::Relu => &|y| y.max(0.0),
+            Activation::Elu | Activation::ConcatElu => &elu,
+            Activation::Tanh => &f64::tanh,
+        };
+        close(&what, gpu.read(rows, shape, 0), stored_error, f);
+        if activation == Activation::ConcatElu {
+            let negative = gpu.read(rows, shape, padded);
+            close("ConcatElu of -y", negative, stored_error, &|y| elu(-y));
+        }
+    }
 }
 
-fn check_all(precision: Dtype, by: By) {
+fn check_all(dtype: Dtype, by: By) {
     on_a_device(|| {
         for case in cases() {
-            check(&case, precision, by);
+            check(&case, dtype, by);
         }
     });
 }

@@ -1,52 +1,52 @@
-//! A step's weights in the order in which the kernels of a precision read them, written down from
+//! An op's weights in the order in which the kernels of a dtype read them, written down from
 //! what `kernels/*.cu` say.
 
 use fastpix::Dtype;
 
 use super::cases::{Case, Tap};
 
-/// A case for the kernels of a precision.
+/// A case for the kernels of a dtype.
 pub struct Packing<'a> {
     pub case: &'a Case,
-    pub precision: Dtype,
+    pub dtype: Dtype,
 }
 
-/// Weights, and how many k they have with filling.
+/// Weights, and how many k they have with padding.
 pub struct Packed {
     pub weights: Vec<f32>,
     pub depth: usize,
 }
 
 impl Packing<'_> {
-    /// Channels are filled up to a multiple of this.
-    pub fn fill(&self) -> usize {
-        match self.precision {
+    /// Channels are padded to a multiple of this.
+    pub fn multiple(&self) -> usize {
+        match self.dtype {
             Dtype::F32 => 4,
-            Dtype::F16 | Dtype::Bf16 => 8,
+            _ => 8,
         }
     }
 
     fn halves(&self) -> usize {
-        if self.case.gated { 2 } else { 1 }
+        if self.case.gated() { 2 } else { 1 }
     }
 
     pub fn channels(&self) -> usize {
         self.case.arrays["y"].shape[3]
     }
 
-    pub fn filled(&self) -> usize {
-        self.channels().next_multiple_of(self.fill())
+    pub fn padded(&self) -> usize {
+        self.channels().next_multiple_of(self.multiple())
     }
 
-    /// Sums with filling.
+    /// Outputs with padding.
     pub fn width(&self) -> usize {
-        (self.filled() * self.halves()).next_multiple_of(32)
+        (self.padded() * self.halves()).next_multiple_of(32)
     }
 
-    /// The sum at place `j`: gated sums lie in fours a, a, b, b, or in blocks of 16 a and 16 b.
-    /// None for filling.
-    fn sum(&self, j: usize) -> Option<usize> {
-        let (half, channel) = match (self.case.gated, self.precision) {
+    /// The output at place `j`: gated outputs lie in fours a, a, b, b, or in blocks of 16 a and 16 b.
+    /// None for padding.
+    fn output(&self, j: usize) -> Option<usize> {
+        let (half, channel) = match (self.case.gated(), self.dtype) {
             (false, _) => (0, j),
             (true, Dtype::F32) => (j / 2 % 2, j / 4 * 2 + j % 2),
             (true, _) => (j / 16 % 2, j / 32 * 16 + j % 16),
@@ -55,37 +55,37 @@ impl Packing<'_> {
     }
 
     fn weight(&self, tap: &Tap, k: usize, n: Option<usize>) -> f32 {
-        let &[depth, sums] = tap.weight.shape.as_slice() else {
+        let &[depth, outputs] = tap.weight.shape.as_slice() else {
             panic!("two sides");
         };
         match n {
-            Some(n) if k < depth => tap.weight.values[k * sums + n] as f32,
+            Some(n) if k < depth => tap.weight.values[k * outputs + n] as f32,
             _ => 0.0,
         }
     }
 
-    /// Every k of some taps, filled up.
+    /// Every k of some taps, padded.
     fn operands(&self, pixel_only: bool) -> Vec<(&Tap, usize)> {
         let taps = self
             .case
-            .terms
+            .taps
             .iter()
             .filter(|tap| tap.pixel || !pixel_only);
-        let every = |tap| self.filled_depth(tap, self.fill()).map(move |k| (tap, k));
+        let every = |tap| self.padded_depth(tap, self.multiple()).map(move |k| (tap, k));
         taps.flat_map(every).collect()
     }
 
-    fn filled_depth(&self, tap: &Tap, multiple: usize) -> std::ops::Range<usize> {
+    fn padded_depth(&self, tap: &Tap, multiple: usize) -> std::ops::Range<usize> {
         0..tap.weight.shape[0].next_multiple_of(multiple)
     }
 
     /// What the sums start from: `[class][width]`.
     pub fn bias(&self) -> Vec<f32> {
         let bias = &self.case.arrays["bias"];
-        let sums = bias.shape[1];
+        let outputs = bias.shape[1];
         let of = |class: usize, j| {
-            self.sum(j)
-                .map_or(0.0, |n| bias.values[class * sums + n] as f32)
+            self.output(j)
+                .map_or(0.0, |n| bias.values[class * outputs + n] as f32)
         };
         (0..bias.shape[0])
             .flat_map(|class| (0..self.width()).map(move |j| of(class, j)))
@@ -96,11 +96,11 @@ impl Packing<'_> {
     pub fn wide(&self) -> Packed {
         let mut weights = Vec::new();
         for tile in (0..self.width()).step_by(32) {
-            if self.precision == Dtype::F32 {
-                for tap in &self.case.terms {
-                    for k in self.filled_depth(tap, 16) {
+            if self.dtype == Dtype::F32 {
+                for tap in &self.case.taps {
+                    for k in self.padded_depth(tap, 16) {
                         let columns = tile..tile + 32;
-                        weights.extend(columns.map(|j| self.weight(tap, k, self.sum(j))));
+                        weights.extend(columns.map(|j| self.weight(tap, k, self.output(j))));
                     }
                 }
             } else {
@@ -108,7 +108,7 @@ impl Packing<'_> {
                 for chunk in self.operands(false).chunks(32) {
                     for mma in 0..4 {
                         let place = |c| tile + 16 * (mma / 2) + 4 * (c / 2) + 2 * (mma % 2) + c % 2;
-                        self.lanes(&mut weights, chunk, |c| self.sum(place(c)));
+                        self.lanes(&mut weights, chunk, |c| self.output(place(c)));
                     }
                 }
             }
@@ -121,14 +121,14 @@ impl Packing<'_> {
     pub fn pixel(&self) -> Packed {
         let operands = self.operands(true);
         let mut weights = Vec::new();
-        if self.precision == Dtype::F32 {
-            for unit in 0..self.filled() / 4 {
+        if self.dtype == Dtype::F32 {
+            for unit in 0..self.padded() / 4 {
                 for piece in 0..4 * self.halves() {
                     for four in operands.chunks(4) {
                         let (tap, k) = four[piece / self.halves()];
                         let first = 4 * (unit * self.halves() + piece % self.halves());
                         let columns = first..first + 4;
-                        weights.extend(columns.map(|j| self.weight(tap, k, self.sum(j))));
+                        weights.extend(columns.map(|j| self.weight(tap, k, self.output(j))));
                     }
                 }
             }
@@ -152,9 +152,9 @@ impl Packing<'_> {
 
     /// Blocks of the pixel kernel for each group of images.
     pub fn units(&self) -> usize {
-        match self.precision {
-            Dtype::F32 => self.filled() / 4,
-            _ => self.filled() * self.halves() / 8,
+        match self.dtype {
+            Dtype::F32 => self.padded() / 4,
+            _ => self.padded() * self.halves() / 8,
         }
     }
 

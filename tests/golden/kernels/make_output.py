@@ -1,20 +1,24 @@
-"""Makes output.npz and likelihood.npz: the end of a pixel and the log-likelihood in float64, for
-awkward shapes, from float32 inputs.
+"""Makes output.npz and likelihood.npz: the end of a stage of a pixel and the log-likelihood in
+float64, for awkward shapes, from float32 inputs.
 
     python3 make_output.py        (NumPy only)
 
-output.npz, arrays of case N named N/...: `numbers` (rows, columns, batch, channels, nr_mix, depth,
-continuous), `temperature`, `seed` and `index` [batch] as pairs of 32-bit words (low, high),
-`source` [rows, columns, batch, depth], `weights` [depth, count], `bias` [count], `given` [batch,
-rows * columns, channels] levels, `given_count` [batch]; `params` [batch, rows * columns, count] and
-`values` [batch, rows * columns, channels] are the results.
+output.npz, arrays of case N named N/...: `numbers` (rows, columns, batch, channels of the stage,
+components, whether samples stay unrounded, kind, encoding, codes, whether there is a channel of ones,
+channels of the table, channels of the image before this stage, first draw, channels of the image, classes
+of images or 0, then the depth of each tap), `temperature`, `seed` and `index` [batch] as pairs of
+32-bit words (low, high), `source` [rows, columns, batch, depth] of all taps one after the other, `weights`
+[depth, count], `bias` [classes, count], `class` [batch], `table` of an embedding, `prefix` [batch, rows *
+columns, channels of the image] codes, `prefix_rows` [batch]; `params` [batch, rows * columns, count],
+`values` [batch, rows * columns, channels], `input` [batch, rows * columns, channels of the input tensor]
+are the results (`params` rounded to float32 in the end), `filled` is the input of the codes of `prefix`.
 
-likelihood.npz, likewise: `numbers` (channels, nr_mix), `params` [pixels, count], `levels` [pixels,
-channels]; `nats` [pixels] is the result, `rounding` [pixels] how much of it float32 can change where
-a bin's probability is the difference of two nearly equal numbers.
+likelihood.npz, likewise: `numbers` (kind, stages, channels, components, codes), `params` [pixels, stages *
+count], `codes` [pixels, stages * channels]; `nats` [pixels] is the result, `rounding` [pixels] how much
+of it float32 can change where a bin's probability is the difference of two nearly equal numbers.
 
-Cases are drawn until no decision (component, level, which branch of the likelihood) is closer than
-a stated margin: float32 may decide those either way.
+Cases are drawn until no decision (component, class, code, which branch of the likelihood) is closer
+than a stated margin: float32 may decide those either way.
 """
 
 from pathlib import Path
@@ -49,120 +53,196 @@ assert [f"{int(w):08x}" for w in philox([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2)] == 
 ]
 
 
-def uniforms(seed, image, pixel, count):
-    """The first draws of a pixel, as the float32 numbers in [1e-5, 1 - 1e-5] they are."""
+def words(seed, image, pixel, first, count):
+    """Random words `first` to `first + count - 1` of a pixel."""
     words = []
-    for draw in range((count + 3) // 4):
+    for draw in range((first + count + 3) // 4):
         words += philox([image[0], pixel, draw, image[1]], seed)
+    return words[first : first + count]
+
+
+def upper(words):
+    return np.array([int(word) >> 8 for word in words], np.float64) / 2**24
+
+
+def inner_uniforms(words):
+    """The float32 numbers in [1e-5, 1 - 1e-5] that they are."""
     least = np.float32(1e-5)
     span = np.float32(1) - np.float32(2) * least
-    upper = np.array([int(word) >> 8 for word in words[:count]], np.float64)
-    return np.float64(np.float32(upper / 2**24 * np.float64(span) + np.float64(least)))
+    return np.float64(np.float32(upper(words) * np.float64(span) + np.float64(least)))
 
 
 # --- the mixture ---
 
 
-def parts(params, channels, nr_mix):
-    """Means, log-scales and coefficients [channel][mix], of parameters [..., count]."""
-    per = 3 if channels == 3 else 2
-    rest = params[..., nr_mix:]
-    rest = rest.reshape(*params.shape[:-1], channels, per, nr_mix)
-    coefficients = np.tanh(rest[..., 2, :]) if channels == 3 else None
+def parts(params, channels, mixtures):
+    """Means and log-scales [channel][mix], coefficients [i][mix], of parameters [..., count]."""
+    groups = channels // 2
+    rest = params[..., mixtures:]
+    rest = rest.reshape(*params.shape[:-1], channels, 2 + groups, mixtures)
+    # Coefficient i is in group i mod groups of channel i / groups.
+    coefficients = np.tanh(rest[..., 2:, :].reshape(*params.shape[:-1], channels * groups, mixtures))
     return rest[..., 0, :], np.maximum(rest[..., 1, :], -7.0), coefficients
 
 
 def linear(coefficients, channel, x):
-    if channel == 0:
-        return 0.0
-    if channel == 1:
-        return coefficients[..., 0, :] * x[..., 0, None]
-    return coefficients[..., 1, :] * x[..., 0, None] + coefficients[..., 2, :] * x[..., 1, None]
+    first = channel * (channel - 1) // 2
+    terms = [coefficients[..., first + i, :] * x[..., i, None] for i in range(channel)]
+    return sum(terms) if terms else 0.0
 
 
-def grid(level):
-    return (level - 127.5) / 127.5
+def value(codes, code):
+    return (code - (codes - 1) / 2) / ((codes - 1) / 2)
 
 
 class Redraw(Exception):
     """A case that would not tell much, or that float32 may decide otherwise."""
 
 
-def sample(params, u, channels, nr_mix, temperature, continuous):
-    scores = params[:nr_mix] / temperature - np.log(-np.log(u[:nr_mix]))
+def sample_mixture(params, words, channels, mixtures, temperature, continuous, codes):
+    u = inner_uniforms(words)
+    scores = params[:mixtures] / temperature - np.log(-np.log(u[:mixtures]))
     order = np.sort(scores)
-    if nr_mix > 1 and order[-1] - order[-2] < 1e-4:
+    if mixtures > 1 and order[-1] - order[-2] < 1e-4:
         raise Redraw
     k = int(np.argmax(scores))
-    means, log_scales, coefficients = parts(params, channels, nr_mix)
-    x = np.zeros(3)
+    means, log_scales, coefficients = parts(params, channels, mixtures)
+    x = np.zeros(channels)
     for channel in range(channels):
-        v = u[nr_mix + channel]
+        v = u[mixtures + channel]
         noise = np.log(v) - np.log(1 - v)
         mean = means[channel, k] + (linear(coefficients, channel, x)[k] if channel else 0.0)
         x[channel] = np.clip(mean + np.exp(log_scales[channel, k]) * temperature * noise, -1, 1)
     if continuous:
-        return x[:channels]
-    level = x[:channels] * 127.5 + 127.5
-    if np.any(np.abs(level - np.floor(level) - 0.5) < 1e-3):
+        return x
+    code = (x + 1) * (codes - 1) / 2
+    if np.any(np.abs(code - np.floor(code) - 0.5) < 1e-3):
         raise Redraw
-    return grid(np.round(level))
+    return value(codes, np.round(code))
 
 
-def count_of(channels, nr_mix):
-    return nr_mix * (10 if channels == 3 else 3)
+def sample_classes(params, words, channels, classes, temperature):
+    drawn = np.zeros(channels)
+    for channel, u in enumerate(upper(words)):
+        logits = params[channel * classes :][:classes] / temperature
+        weights = np.exp(logits - logits.max())
+        cumulative = np.cumsum(weights) / weights.sum()
+        if np.min(np.abs(cumulative[:-1] - u)) < 1e-5:
+            raise Redraw
+        drawn[channel] = np.searchsorted(cumulative, u, side="right")
+    return drawn
 
 
-def output(rows, columns, batch, channels, nr_mix, depth, temperature=1.0, continuous=False, given=None):
-    """`given`: levels given per image, from the top."""
+MIXTURE, CATEGORICAL = range(2)
+SCALED, ONE_HOT, EMBEDDING = range(3)
+
+
+def count_of(kind, channels, components):
+    if kind == CATEGORICAL:
+        return channels * components
+    return components * (1 + channels * (2 + channels // 2))
+
+
+def encoded(encoding, values, codes, ones, table):
+    """Values [..., channels] as the channels of an input tensor."""
+    if encoding == SCALED:
+        return np.concatenate([values, np.ones((*values.shape[:-1], 1))], -1) if ones else values
+    classes = values.astype(np.int64)
+    rows = np.eye(codes)[classes] if encoding == ONE_HOT else table.astype(np.float64)[classes]
+    return rows.reshape(*values.shape[:-1], -1)
+
+
+def output(*arguments, **more):
+    """`prefix`: rows given per image. `first`: channels of the image and draws of the pixel before this
+    stage; `after`: channels of the image after it."""
     while True:
         try:
-            return draw_output(rows, columns, batch, channels, nr_mix, depth, temperature, continuous, given)
+            return draw_output(*arguments, **more)
         except Redraw:
             pass
 
 
-def draw_output(rows, columns, batch, channels, nr_mix, depth, temperature, continuous, given):
-    count = count_of(channels, nr_mix)
+def draw_output(
+    rows,
+    columns,
+    batch,
+    channels,
+    components,
+    depths,
+    temperature=1.0,
+    continuous=False,
+    prefix=None,
+    kind=MIXTURE,
+    encoding=SCALED,
+    codes=256,
+    ones=True,
+    first=0,
+    first_draw=0,
+    after=0,
+    classes=0,
+):
+    count = count_of(kind, channels, components)
     pixels = rows * columns
+    depths = [depths] if isinstance(depths, int) else depths
+    depth = sum(depths)
     source = rng.standard_normal((rows, columns, batch, depth)).astype(np.float32)
-    weights = (0.6 * rng.standard_normal((depth, count)) / np.sqrt(depth)).astype(np.float32)
-    bias = (0.5 * rng.standard_normal(count)).astype(np.float32)
-    # Scales about a tenth, so that not every value is clipped.
-    rest = bias[nr_mix:].reshape(channels, -1, nr_mix)
-    rest[:, 1] -= 2.5
+    size = 0.6 if kind == MIXTURE else 2.0
+    weights = (size * rng.standard_normal((depth, count)) / np.sqrt(depth)).astype(np.float32)
+    bias = (0.5 * rng.standard_normal((max(classes, 1), count))).astype(np.float32)
+    label = rng.integers(0, max(classes, 1), batch)
+    if kind == MIXTURE:
+        # Scales about a tenth, so that not every value is clipped.
+        rest = bias[:, components:].reshape(len(bias), channels, -1, components)
+        rest[:, :, 1] -= 2.5
     temperature = np.float32(temperature)
     seed = rng.integers(0, 2**32, 2)
     index = rng.integers(0, 2**32, (batch, 2))
-    levels = rng.integers(0, 256, (batch, pixels, channels))
-    levels[:, ::2] = rng.choice([0, 255], levels[:, ::2].shape)
-    given_count = np.array(given if given else [0] * batch)
-    params = np.einsum("rcbk,kp->brcp", source.astype(np.float64), weights.astype(np.float64)) + bias
-    params = params.reshape(batch, pixels, count)
+    table_channels = 5
+    table = rng.standard_normal((codes, table_channels)).astype(np.float32)
+    image_channels = first + channels + after
+    given = rng.integers(0, codes, (batch, pixels, image_channels))
+    given[:, ::2] = rng.choice([0, codes - 1], given[:, ::2].shape)
+    own = given[:, :, first : first + channels]
+    own = value(codes, own) if encoding == SCALED else own.astype(np.float64)
+    prefix_rows = np.array(prefix if prefix else [0] * batch)
+    params = np.einsum("rcbk,kp->brcp", source.astype(np.float64), weights.astype(np.float64))
+    params = params.reshape(batch, pixels, count) + bias.astype(np.float64)[label][:, None]
     values = np.zeros((batch, pixels, channels))
+    draws = components + channels if kind == MIXTURE else channels
     for image in range(batch):
         for pixel in range(pixels):
-            if (pixel + 1) * channels <= given_count[image]:
-                values[image, pixel] = grid(levels[image, pixel])
+            if pixel // columns < prefix_rows[image]:
+                values[image, pixel] = own[image, pixel]
                 continue
-            u = uniforms(seed, index[image], pixel, nr_mix + channels)
-            values[image, pixel] = sample(
-                params[image, pixel], u, channels, nr_mix, np.float64(temperature), continuous
-            )
-    if pixels > 1 and np.mean(np.abs(values) == 1) > 0.6:  # given edges and clipped samples
+            of_pixel = params[image, pixel]
+            random = words(seed, index[image], pixel, first_draw, draws)
+            if kind == MIXTURE:
+                values[image, pixel] = sample_mixture(
+                    of_pixel, random, channels, components, np.float64(temperature), continuous, codes
+                )
+            else:
+                drawn = sample_classes(of_pixel, random, channels, components, np.float64(temperature))
+                values[image, pixel] = value(codes, drawn) if encoding == SCALED else drawn
+    if kind == MIXTURE and pixels > 1 and np.mean(np.abs(values) == 1) > 0.6:  # given edges and clipped samples
         raise Redraw
+    numbers = [rows, columns, batch, channels, components, continuous, kind, encoding, codes, ones]
+    numbers += [table_channels, first, first_draw, image_channels, classes, *depths]
     return {
-        "numbers": np.array([rows, columns, batch, channels, nr_mix, depth, continuous], np.int64),
+        "numbers": np.array(numbers, np.int64),
         "temperature": np.array([temperature], np.float32),
         "seed": seed.astype(np.int64),
         "index": index.astype(np.int64),
         "source": source,
         "weights": weights,
         "bias": bias,
-        "given": levels.astype(np.uint8),
-        "given_count": given_count.astype(np.int64),
-        "params": params,
+        "class": label.astype(np.int64),
+        "table": table if encoding == EMBEDDING else np.zeros(1, np.float32),
+        "prefix": given.astype(np.int64),
+        "prefix_rows": prefix_rows.astype(np.int64),
+        "params": params.astype(np.float32),
         "values": values,
+        "input": encoded(encoding, values, codes, ones, table),
+        "filled": encoded(encoding, own, codes, ones, table),
     }
 
 
@@ -182,73 +262,90 @@ def log_sum_exp(values):
     return (largest + np.log(np.exp(values - largest).sum(-1, keepdims=True)))[..., 0]
 
 
-def log_bins(x, mean, log_scale):
+def log_bins(code, codes, mean, log_scale):
     """Log-probabilities, and by how much rounding both ends' sigmoids to float32 can change them."""
+    x, half = value(codes, code), 1 / (codes - 1)
     inverse_scale = np.exp(-log_scale)
-    plus = inverse_scale * (x - mean + 1 / 255)
-    minus = inverse_scale * (x - mean - 1 / 255)
+    plus = inverse_scale * (x - mean + half)
+    minus = inverse_scale * (x - mean - half)
     middle = inverse_scale * (x - mean)
     bin_ = sigmoid(plus) - sigmoid(minus)
-    density = middle - log_scale - 2 * softplus(middle) - np.log(127.5)
-    value = np.where(bin_ > 1e-5, np.log(np.maximum(bin_, 1e-300)), density)
+    density = middle - log_scale - 2 * softplus(middle) - np.log((codes - 1) / 2)
+    result = np.where(bin_ > 1e-5, np.log(np.maximum(bin_, 1e-300)), density)
     # Each sigmoid and their difference are rounded to 24 bits.
     change = np.where(bin_ > 1e-5, 4 * 2**-24 * sigmoid(plus) / np.maximum(bin_, 1e-300), 0.0)
-    inside = np.abs(x) <= 0.999
-    if np.any(inside & (np.abs(bin_ / 1e-5 - 1) < 0.05)):
+    inside = 0 < code < codes - 1
+    if inside and np.any(np.abs(bin_ / 1e-5 - 1) < 0.05):
         raise Redraw
-    value = np.where(x < -0.999, plus - softplus(plus), np.where(x > 0.999, -softplus(minus), value))
-    return value, np.where(inside, change, 0.0), inside & (bin_ <= 1e-5)
+    result = plus - softplus(plus) if code == 0 else -softplus(minus) if code == codes - 1 else result
+    return result, change if inside else np.zeros_like(change), inside & (bin_ <= 1e-5)
 
 
-def likelihood(pixels, channels, nr_mix):
-    params = np.zeros((pixels, count_of(channels, nr_mix)), np.float32)
-    levels = np.zeros((pixels, channels), np.int64)
+def likelihood(pixels, channels, components, kind=MIXTURE, stages=1, codes=256):
+    count = count_of(kind, channels, components)
+    params = np.zeros((pixels, stages, count), np.float32)
+    given = np.zeros((pixels, stages, channels), np.int64)
     nats, rounding = np.zeros(pixels), np.zeros(pixels)
     fallbacks = 0
     for pixel in range(pixels):
-        while True:
-            try:
-                p, l, nats[pixel], rounding[pixel], fallback = draw_likelihood(pixel, channels, nr_mix)
-                break
-            except Redraw:
-                pass
-        params[pixel], levels[pixel] = p, l
-        fallbacks += fallback
+        for stage in range(stages):
+            while True:
+                try:
+                    if kind == MIXTURE:
+                        drawn = draw_likelihood(pixel, channels, components, codes)
+                    else:
+                        drawn = draw_log_softmax(channels, components)
+                    break
+                except Redraw:
+                    pass
+            params[pixel, stage], given[pixel, stage] = drawn[:2]
+            nats[pixel] += drawn[2]
+            rounding[pixel] += drawn[3]
+            fallbacks += drawn[4]
     # Both edges, and enough of the density fallback.
-    assert pixels < 100 or (np.any(levels == 0) and np.any(levels == 255) and fallbacks > pixels / 10)
+    edges = np.any(given == 0) and np.any(given == codes - 1)
+    assert pixels < 100 or kind == CATEGORICAL or (edges and (fallbacks > pixels / 10 or codes < 256))
     return {
-        "numbers": np.array([channels, nr_mix], np.int64),
-        "params": params,
-        "levels": levels.astype(np.uint8),
+        "numbers": np.array([kind, stages, channels, components, codes], np.int64),
+        "params": params.reshape(pixels, -1),
+        "codes": given.reshape(pixels, -1),
         "nats": nats,
         "rounding": rounding,
     }
 
 
-def draw_likelihood(pixel, channels, nr_mix):
-    levels = rng.integers(0, 256, channels)
+def draw_log_softmax(channels, classes):
+    codes = rng.integers(0, classes, channels)
+    params = (3 * rng.standard_normal(channels * classes)).astype(np.float32)
+    logits = params.astype(np.float64).reshape(channels, classes)
+    nats = (logits[np.arange(channels), codes] - log_sum_exp(logits)).sum()
+    return params, codes, nats, 0.0, False
+
+
+def draw_likelihood(pixel, channels, mixtures, codes):
+    given = rng.integers(0, codes, channels)
     edge = rng.random(channels) < 0.3
-    levels = np.where(edge, rng.choice([0, 255], channels), levels)
-    params = rng.standard_normal(count_of(channels, nr_mix)).astype(np.float32)
-    rest = params[nr_mix:].reshape(channels, -1, nr_mix)
+    given = np.where(edge, rng.choice([0, codes - 1], channels), given)
+    params = rng.standard_normal(count_of(MIXTURE, channels, mixtures)).astype(np.float32)
+    rest = params[mixtures:].reshape(channels, -1, mixtures)
     rest[:, 0] = rng.uniform(-1.2, 1.2, rest[:, 0].shape)
     # Every third pixel is sharp (under the floor at times): its bins are certain or hopeless.
     low, high = (-9, -4) if pixel % 3 == 0 else (-4, 1)
     rest[:, 1] = rng.uniform(low, high, rest[:, 1].shape)
     p = params.astype(np.float64)
-    means, log_scales, coefficients = parts(p, channels, nr_mix)
-    x = grid(levels.astype(np.float64))
-    logits = p[:nr_mix]
-    terms, change, fallback = logits.copy(), np.zeros(nr_mix), False
+    means, log_scales, coefficients = parts(p, channels, mixtures)
+    x = value(codes, given.astype(np.float64))
+    logits = p[:mixtures]
+    terms, change, fallback = logits.copy(), np.zeros(mixtures), False
     for channel in range(channels):
         mean = means[channel] + (linear(coefficients, channel, x) if channel else 0.0)
-        value, rounded, fell = log_bins(x[channel], mean, log_scales[channel])
-        terms += value
+        log_bin, rounded, fell = log_bins(given[channel], codes, mean, log_scales[channel])
+        terms += log_bin
         change += rounded
         fallback = fallback or bool(np.any(fell))
     nats = log_sum_exp(terms) - log_sum_exp(logits)
     weights = np.exp(terms - log_sum_exp(terms))
-    return params, levels, nats, weights @ change, fallback
+    return params, given, nats, weights @ change, fallback
 
 
 outputs = [
@@ -267,14 +364,32 @@ outputs = [
     output(2, 3, 3, 3, 10, 19, continuous=True),
     output(2, 3, 3, 1, 3, 9, continuous=True, temperature=0.5),
     output(2, 3, 1, 3, 5, 9, temperature=1.7),
-    # Given: nothing, a row, all; up to the middle of a row, of a pixel, and one pixel less than all.
-    output(2, 3, 3, 3, 3, 10, given=[0, 9, 18]),
-    output(2, 3, 3, 3, 3, 10, continuous=True, given=[6, 8, 15]),
-    output(2, 3, 3, 1, 10, 10, given=[1, 3, 5]),
+    # Given: nothing, some rows, all.
+    output(2, 3, 3, 3, 3, 10, prefix=[0, 1, 2]),
+    output(2, 3, 3, 3, 3, 10, continuous=True, prefix=[0, 2, 1]),
+    output(3, 2, 4, 1, 10, 10, prefix=[0, 1, 3, 2]),
+    # Other numbers of channels, beyond a warp's lanes too, and of codes; no ones.
+    output(2, 2, 3, 2, 3, 9),
+    output(2, 2, 3, 4, 5, 9, ones=False),
+    output(1, 2, 2, 5, 2, 9, codes=16, ones=False),
+    output(1, 1, 2, 37, 2, 5),
+    # A stage of several; several taps; class terms.
+    output(2, 2, 3, 1, 3, [5, 8], first=2, first_draw=9, after=1, prefix=[0, 1, 0]),
+    output(2, 2, 5, 3, 3, [1, 2, 3], classes=4),
+    output(1, 2, 2, 1, 2, [2] * 11, classes=2),
+    # Classes: few and many, from scaled, one-hot and embedded values.
+    output(2, 3, 3, 1, 5, 7, kind=CATEGORICAL, encoding=ONE_HOT, codes=5),
+    output(2, 2, 2, 3, 37, 9, kind=CATEGORICAL, encoding=ONE_HOT, codes=37, prefix=[0, 1]),
+    output(2, 2, 3, 2, 64, 9, kind=CATEGORICAL, encoding=EMBEDDING, codes=64, prefix=[0, 2, 1]),
+    output(2, 2, 3, 3, 256, 12, kind=CATEGORICAL, codes=256, temperature=0.8),
+    output(2, 2, 2, 1, 20, 6, kind=CATEGORICAL, encoding=EMBEDDING, codes=20, first=1, first_draw=5, after=1, classes=3),
+    output(1, 2, 2, 11, 3, 6, kind=CATEGORICAL, encoding=ONE_HOT, codes=3),
+    # More parameters than shared memory holds.
+    output(2, 1, 2, 2, 6500, 1, kind=CATEGORICAL, encoding=EMBEDDING, codes=6500, prefix=[0, 1], temperature=0.5),
 ]
 likelihoods = [
-    likelihood(pixels, channels, nr_mix)
-    for pixels, channels, nr_mix in [
+    likelihood(pixels, channels, mixtures)
+    for pixels, channels, mixtures in [
         (1, 3, 1),
         (3, 1, 1),
         (17, 3, 3),
@@ -283,7 +398,16 @@ likelihoods = [
         (300, 1, 10),
         (257, 3, 1),
         (128, 3, 7),
+        (100, 2, 3),
+        (100, 4, 5),
+        (20, 5, 2),
     ]
+] + [
+    likelihood(100, 1, 3, stages=3),
+    likelihood(130, 2, 3, codes=16),
+    likelihood(130, 1, 5, kind=CATEGORICAL, codes=5),
+    likelihood(40, 3, 37, kind=CATEGORICAL, codes=37),
+    likelihood(20, 2, 256, kind=CATEGORICAL, stages=2),
 ]
 
 

@@ -114,30 +114,16 @@ impl Cost {
         }
     }
 
-    /// Sums something over all pixels.
-    fn over_pixels(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
+    /// Sums something over the launches of all pixels.
+    pub fn over_pixels(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
         let phases = self.pixel_phase.iter().zip(&self.pixels);
         phases
             .map(|(launches, pixels)| pixels * launches.iter().map(&of).sum::<u64>())
             .sum()
     }
 
-    /// Dependent launches per pixel, on average over an image.
-    pub fn launches_per_pixel(&self) -> f64 {
-        self.per_pixel(|_| 1)
-    }
-
-    /// Something of the launches of a pixel, on average over an image.
-    pub fn per_pixel(&self, of: impl Fn(&LaunchCost) -> u64) -> f64 {
-        self.over_pixels(of) as f64 / (self.size.0 * self.size.1) as f64
-    }
-
-    /// Something of the launches of a row phase, on average over an image.
-    pub fn per_row(&self, of: impl Fn(&LaunchCost) -> u64) -> f64 {
-        self.over_rows(of) as f64 / self.size.0 as f64
-    }
-
-    fn over_rows(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
+    /// Sums something over the launches of all row phases.
+    pub fn over_rows(&self, of: impl Fn(&LaunchCost) -> u64) -> u64 {
         let phases = self.row_phase.iter().zip(&self.rows);
         phases
             .map(|(launches, rows)| rows * launches.iter().map(&of).sum::<u64>())
@@ -342,11 +328,12 @@ mod tests {
         for dtype in Dtype::ALL {
             let cost = Cost::new(&published(), dtype, (32, 32), 16);
             // 24 products at full resolution, 25 more on every 4th pixel, 23 more on every 16th.
-            let launches = cost.launches_per_pixel();
+            let per_pixel = |of: fn(&LaunchCost) -> u64| cost.over_pixels(of) as f64 / 1024.0;
+            let launches = per_pixel(|_| 1);
             assert_eq!(launches, 24.0 + 25.0 / 4.0 + 23.0 / 16.0);
             assert!(launches <= 32.0);
-            let read = cost.per_pixel(|launch| launch.weight_bytes);
-            let fewest = cost.per_pixel(|launch| launch.fewest_weight_bytes);
+            let read = per_pixel(|launch| launch.weight_bytes);
+            let fewest = per_pixel(|launch| launch.fewest_weight_bytes);
             // Every image's block reads the output nin.
             assert!(read >= fewest && read <= 1.05 * fewest, "{read} {fewest}");
         }
