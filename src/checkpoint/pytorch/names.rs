@@ -181,11 +181,11 @@ fn modules_of(layers: &Layers) -> Vec<(LayerId, String)> {
         (layers.ul_init_left, "ul_init.1.conv".to_owned()),
         (layers.output, "nin_out.lin_a".to_owned()),
     ];
-    for level in 0..3 {
-        // The port numbers the layers of the way down in order of use.
+    // The port numbers the layers of the way down in order of use.
+    for level in 0..LEVELS {
         for (pass, number, blocks) in [
             ("up_layers", level, &layers.up[level]),
-            ("down_layers", 2 - level, &layers.down[level]),
+            ("down_layers", LEVELS - 1 - level, &layers.down[level]),
         ] {
             for (row, pair) in blocks.iter().enumerate() {
                 for (stream, block) in [("u_stream", &pair.u), ("ul_stream", &pair.ul)] {
@@ -203,7 +203,7 @@ fn modules_of(layers: &Layers) -> Vec<(LayerId, String)> {
         modules.push((pair.u, format!("downsize_u_stream.{number}.conv")));
         modules.push((pair.ul, format!("downsize_ul_stream.{number}.conv")));
     }
-    for (number, pair) in layers.upsample.iter().enumerate() {
+    for (number, pair) in layers.upsample.iter().rev().enumerate() {
         modules.push((pair.u, format!("upsize_u_stream.{number}.deconv")));
         modules.push((pair.ul, format!("upsize_ul_stream.{number}.deconv")));
     }
