@@ -29,7 +29,7 @@ fn a_pixel_changes_only_what_comes_after_it(device: Device) {
             (0..height * width).map(code).collect(),
         )
     };
-    let count = weights.hyper.params_per_pixel();
+    let count = weights.graph.parameters();
     for mode in MODES {
         let of = |changed| parameters(&engine, &images(changed), &[], mode);
         let base = of(None);

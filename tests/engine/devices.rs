@@ -25,7 +25,7 @@ impl Device {
         target.dtype(self.dtype())
     }
 
-    pub fn precision(self) -> Dtype {
+    pub fn dtype(self) -> Dtype {
         match self {
             Self::Cpu | Self::CudaGraph | Self::CudaStream => Dtype::F32,
             Self::CudaF16 => Dtype::F16,
@@ -37,12 +37,13 @@ impl Device {
         matches!(self, Self::Cpu | Self::CpuBf16)
     }
 
-    /// The largest relative error of rounding to the precision.
+    /// The largest relative error of rounding to the dtype.
     pub fn unit(self) -> f64 {
         match self.dtype() {
             Dtype::F32 => 2f64.powi(-24),
             Dtype::F16 => 2f64.powi(-11),
             Dtype::Bf16 => 2f64.powi(-8),
+            other => panic!("{other} is not tested here"),
         }
     }
 
