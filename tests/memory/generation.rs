@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fastpix::Dtype;
 use fastpix::families::pixelcnnpp::Hyperparameters;
+use fastpix::{Dtype, Hooks};
 use test_support::allocator::WholeProcess;
 use test_support::child::alone;
 use test_support::engine::{batch, cpu, engine, hyper, random, sample_watched};
@@ -25,6 +25,29 @@ fn memory_is_taken_before_the_first_row() {
                 counts[1..].iter().all(|&count| count == counts[1]),
                 "{dtype}: allocations by the start of each row: {counts:?}"
             );
+        }
+    });
+}
+
+/// Room beside the caches: the request, the rows handed over, what workers gather operands in.
+const BUFFER: usize = 64 << 10;
+
+#[test]
+fn generation_takes_what_cache_bytes_says() {
+    alone(generation_takes_what_cache_bytes_says, || {
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let engine = engine(&random(&hyper(3, 12, 70), 1), &cpu().dtype(dtype));
+            for (size, images) in [((8, 16), 4), ((32, 16), 4), ((4, 64), 3)] {
+                let batch = batch(None, size, 0..images);
+                let ((), peak) = WholeProcess::peak(|| {
+                    engine.stream(&batch.0, &mut Hooks::new()).unwrap();
+                });
+                let said = engine.cache_bytes(size, images as usize);
+                assert!(
+                    (said..said + BUFFER).contains(&peak),
+                    "{dtype} {size:?}: {peak} bytes taken for {said} of caches"
+                );
+            }
         }
     });
 }
