@@ -67,7 +67,7 @@ fn as_json(inspection: &Inspection, card: Option<&str>) -> serde_json::Value {
     json!({
         "path": inspection.path.to_string_lossy(),
         "format": inspection.format.to_string(),
-        "hyperparameters": inspection.hyperparameters,
+        "hyperparameters": hyperparameters(inspection),
         "from_metadata": inspection.has_metadata,
         "parameters": inspection.parameters,
         "averages": averages(inspection.averages),
@@ -77,6 +77,15 @@ fn as_json(inspection: &Inspection, card: Option<&str>) -> serde_json::Value {
         "problem": inspection.problem,
         "card": card,
     })
+}
+
+/// As files state them, and the levels even where files leave out the number of the original.
+fn hyperparameters(inspection: &Inspection) -> serde_json::Value {
+    let mut stated = json!(inspection.hyperparameters);
+    if let Some(hyper) = &inspection.hyperparameters {
+        stated["levels"] = hyper.levels.into();
+    }
+    stated
 }
 
 fn averages(averages: Averages) -> &'static str {
