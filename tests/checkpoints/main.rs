@@ -10,6 +10,8 @@ static ALLOCATOR: PerThread = PerThread;
 mod bad_input;
 /// Every format through an engine, against the original's numbers.
 mod end_to_end;
+/// Models of one to four levels.
+mod levels;
 /// Thousands of damaged and hostile files of every format.
 mod mutations;
 /// Every format yields the tensors that the original program saved.

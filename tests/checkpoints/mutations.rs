@@ -5,7 +5,7 @@ use fastpix::checkpoint::{Checkpoint, CheckpointError, LoadOptions, Tensors};
 use test_support::allocator::PerThread;
 use test_support::checkpoint_files::pytorch::{self, Norm};
 use test_support::checkpoint_files::{
-    checkpoint, le_bytes, npy, saved, smallest, tensorflow, tensors, write_all, zip,
+    checkpoint, npz, saved, smallest, tensorflow, tensors, write_all,
 };
 use test_support::reference::golden;
 
@@ -160,21 +160,7 @@ fn damaged_npz_archives_give_one_error() {
 #[test]
 fn damaged_compressed_npz_archives_give_one_error() {
     let model = checkpoint(&smallest(None), 3);
-    let arrays: Vec<(String, Vec<u8>)> = model
-        .tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let sides: String = tensor.shape.iter().map(|side| format!("{side},")).collect();
-            let data = le_bytes(&tensor.values);
-            let array = npy("<f4", false, &format!("({sides})"), &data);
-            (format!("{name}.npy"), array)
-        })
-        .collect();
-    let members: Vec<(&str, &[u8])> = arrays
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
-        .collect();
-    let bytes = zip(&members, true);
+    let bytes = npz(&model.tensors, true);
     assault("packed.npz", &bytes, 2000, Some(&model.tensors));
 }
 

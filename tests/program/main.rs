@@ -16,6 +16,8 @@ mod errors;
 mod generate;
 /// Interrupts.
 mod interrupt;
+/// Models of one to four levels.
+mod levels;
 /// `doctor`, help and version.
 mod machine;
 /// `inspect`, `convert`, and model files in general.

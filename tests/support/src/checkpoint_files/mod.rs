@@ -63,6 +63,24 @@ pub fn saved(checkpoint: &Checkpoint, ending: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
+/// An `.npz` archive of these tensors as arrays of f32 and nothing else, as NumPy writes it.
+pub fn npz(tensors: &Tensors, deflate: bool) -> Vec<u8> {
+    let arrays: Vec<(String, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let sides: String = tensor.shape.iter().map(|side| format!("{side},")).collect();
+            let data = le_bytes(&tensor.values);
+            let array = npy("<f4", false, &format!("({sides})"), &data);
+            (format!("{name}.npy"), array)
+        })
+        .collect();
+    let members: Vec<(&str, &[u8])> = arrays
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+        .collect();
+    zip(&members, deflate)
+}
+
 /// A zip archive of stored or deflated members.
 pub fn zip(members: &[(&str, &[u8])], deflate: bool) -> Vec<u8> {
     use std::io::{Cursor, Write};
