@@ -11,7 +11,9 @@ use checkpoint_files::pytorch::{self, Norm};
 use checkpoint_files::{checkpoint, saved, smallest, tensorflow, tensors};
 
 fn seed(target: &str, name: &str, bytes: &[u8]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(target);
     std::fs::create_dir_all(&folder).expect("a folder for seeds");
     std::fs::write(folder.join(name), bytes).expect("room for seeds");
 }
@@ -28,7 +30,11 @@ fn main() {
     let files = tensorflow::v2(&named, 1, 1, false);
     let (index, data) = (&files[0].1, &files[1].1);
     let length = (index.len() as u32).to_le_bytes();
-    seed("tensorflow_v2", "model", &[&length[..], index, data].concat());
+    seed(
+        "tensorflow_v2",
+        "model",
+        &[&length[..], index, data].concat(),
+    );
 
     for (name, norm) in [
         ("weight_norm", Norm::GainAndDirection),
@@ -36,8 +42,16 @@ fn main() {
         ("folded", Norm::Folded),
     ] {
         let named = pytorch::model(&hyper, norm, "module.");
-        seed("pytorch", name, &pytorch::zip(&pytorch::state_dict(&named, false), &named));
+        seed(
+            "pytorch",
+            name,
+            &pytorch::zip(&pytorch::state_dict(&named, false), &named),
+        );
     }
     let named = pytorch::model(&hyper, Norm::GainAndDirection, "");
-    seed("pytorch", "legacy", &pytorch::legacy(&pytorch::state_dict(&named, true), &named));
+    seed(
+        "pytorch",
+        "legacy",
+        &pytorch::legacy(&pytorch::state_dict(&named, true), &named),
+    );
 }

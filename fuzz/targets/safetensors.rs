@@ -5,7 +5,9 @@ use fastpix::checkpoint::{Checkpoint, LoadOptions};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(checkpoint) = Checkpoint::from_bytes("model.safetensors", bytes, &LoadOptions::default()) {
+    if let Ok(checkpoint) =
+        Checkpoint::from_bytes("model.safetensors", bytes, &LoadOptions::default())
+    {
         let _ = checkpoint.into_network();
     }
 });
