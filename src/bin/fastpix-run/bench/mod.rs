@@ -40,7 +40,7 @@ pub struct Bench {
     /// Batch sizes, at the first image size.
     #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch_sizes: Vec<u16>,
-    /// Image sizes, at the largest batch size; sides are multiples of 4.
+    /// Image sizes, at the largest batch size; sides are multiples of 4 for models of three levels.
     #[arg(long, value_name = "HxW,...", value_delimiter = ',', default_value = "32x32,48x48,64x64", value_parser = generate::size)]
     sizes: Vec<(usize, usize)>,
     /// Takes the best of this many runs.
