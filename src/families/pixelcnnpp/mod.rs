@@ -10,6 +10,8 @@ mod hyperparameters;
 mod layers;
 pub(crate) mod names;
 pub(crate) mod port;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use hyperparameters::{Hyperparameters, HyperparametersError};
