@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fn read(bytes: &[u8]) {
     if let Ok(checkpoint) = Checkpoint::from_bytes("params.ckpt", bytes, &LoadOptions::default()) {
-        let _ = checkpoint.into_weights();
+        let _ = checkpoint.into_network();
     }
 }
 

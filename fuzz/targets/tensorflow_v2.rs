@@ -25,6 +25,6 @@ fuzz_target!(|bytes: &[u8]| {
     let shard = folder.path().join("model.data-00000-of-00001");
     std::fs::write(shard, data).expect("room in the temporary folder");
     if let Ok(checkpoint) = Checkpoint::open(&path, &LoadOptions::default()) {
-        let _ = checkpoint.into_weights();
+        let _ = checkpoint.into_network();
     }
 });

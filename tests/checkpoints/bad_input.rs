@@ -10,7 +10,7 @@ use test_support::checkpoint_files::{
 /// The error of loading these bytes, folded weights included.
 fn error(name: &str, bytes: &[u8]) -> String {
     let loaded = Checkpoint::from_bytes(name, bytes, &LoadOptions::default())
-        .and_then(Checkpoint::into_weights);
+        .and_then(Checkpoint::into_network);
     let Err(error) = loaded else {
         panic!("{name} was read");
     };

@@ -1,17 +1,17 @@
 //! Every format of the original's models through the engine, against the original's numbers.
 
+use fastpix::Network;
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
-use fastpix::families::pixelcnnpp::Weights;
 use test_support::engine::{MODES, cpu, engine, parameters};
 use test_support::reference::{assert_close, golden, inputs, npy, original};
 
-fn load(file: &str, raw_weights: bool) -> Weights {
+fn load(file: &str, raw_weights: bool) -> Network {
     let options = LoadOptions {
         raw_weights,
         ..LoadOptions::default()
     };
     Checkpoint::open(&golden("checkpoints").join(file), &options)
-        .and_then(Checkpoint::into_weights)
+        .and_then(Checkpoint::into_network)
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

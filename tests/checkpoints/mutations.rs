@@ -137,7 +137,7 @@ fn assault(name: &str, bytes: &[u8], count: usize, checksummed: Option<&Tensors>
                 assert!(loaded.tensors == *expected, "{}: wrong values", what());
             }
             // Folding must not panic either, whatever the values are now.
-            let _ = loaded.into_weights();
+            let _ = loaded.into_network();
         }
     }
     assert!(read < count, "{name}: no damage was ever noticed");

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
-use fastpix::families::pixelcnnpp::Weights;
-use fastpix::network::Dtype;
+use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
+use fastpix::network::{Dtype, Weights};
 use test_support::reference::golden;
 
 const RAW: LoadOptions = LoadOptions {
@@ -31,13 +31,14 @@ fn reference(model: &str, which: &str) -> Checkpoint {
 
 /// Compares folded weights within `|a - b| <= 1e-6 + 1e-5 |b|`, reporting the first ten that are not:
 /// rounding of f32 in two orders of multiplication stays well below.
-fn assert_folded_close(found: &Network, expected: &Network) {
+fn assert_folded_close(hyper: &Hyperparameters, found: &Weights, expected: &Weights) {
+    let described = Layers::new(hyper).all;
+    assert_eq!(found.layers.len(), described.len());
+    assert_eq!(expected.layers.len(), described.len());
     let mut differing = Vec::new();
-    for (layer, (a, b)) in found
-        .layers
-        .all
+    for (layer, (a, b)) in described
         .iter()
-        .zip(found.folded.iter().zip(&expected.folded))
+        .zip(found.layers.iter().zip(&expected.layers))
     {
         for (tensor, a, b) in [("weight", &a.weight, &b.weight), ("bias", &a.bias, &b.bias)] {
             assert_eq!(a.len(), b.len(), "{} {tensor}", layer.name);
@@ -136,7 +137,7 @@ fn a_bundle_is_found_by_any_of_its_files() {
 
 #[test]
 fn pytorch_state_dicts_fold_to_the_same_weights() {
-    let expected = reference("tiny", "ema").weights().unwrap();
+    let expected = reference("tiny", "ema").into_network().unwrap().weights;
     for (file, format) in [
         ("pclucas_ema.pth", Format::PyTorchZip),
         ("pclucas_ema_dataparallel.pth", Format::PyTorchZip),
@@ -156,7 +157,9 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
                 .any(|note| note.contains("per input channel")),
             "{file}: no note on deconvolutions"
         );
-        assert_folded_close(&loaded.weights().unwrap(), &expected);
+        let hyper = loaded.hyperparameters.clone();
+        let network = loaded.into_network().unwrap();
+        assert_folded_close(&hyper, &network.weights, &expected);
     }
 }
 
@@ -186,7 +189,7 @@ fn saved_models_are_read_back_bit_for_bit() {
 fn half_precision_files_round_matrices_only() {
     let folder = tempfile::tempdir().unwrap();
     let original = reference("tiny", "ema");
-    for (precision, round) in [
+    for (dtype, round) in [
         (
             Dtype::F16,
             (|v| half::f16::from_f32(v).to_f32()) as fn(f32) -> f32,
@@ -195,7 +198,7 @@ fn half_precision_files_round_matrices_only() {
     ] {
         for name in ["half.safetensors", "half.npz"] {
             let path = folder.path().join(name);
-            original.save_as(&path, precision).unwrap();
+            original.save_as(&path, dtype).unwrap();
             let again = open(&path, &LoadOptions::default());
             for (name, tensor) in &original.tensors {
                 let expected: Vec<f32> = if tensor.shape.len() > 1 {

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions, Tensors};
-use fastpix::families::pixelcnnpp::Weights;
+use fastpix::checkpoint::{
+    Averages, Checkpoint, CheckpointError, Format, LoadOptions, Tensor, Tensors,
+};
+use fastpix::families::pixelcnnpp::{Hyperparameters, LayerKind, Layers};
 use test_support::checkpoint_files::pytorch::{self, Norm};
 use test_support::checkpoint_files::{
     checkpoint, le_bytes, npy, safetensors, saved, smallest, tensorflow, tensors, write_all, zip,
@@ -27,8 +29,8 @@ fn open(path: &Path) -> Checkpoint {
 }
 
 /// A model of a few filters, so that partitions and several blocks occur.
-fn small() -> fastpix::families::pixelcnnpp::Hyperparameters {
-    fastpix::families::pixelcnnpp::Hyperparameters {
+fn small() -> Hyperparameters {
+    Hyperparameters {
         nr_filters: 4,
         ..smallest(Some(2))
     }
@@ -240,7 +242,7 @@ fn arrays_under_tensorflow_names_choose_between_averages_and_raw() {
 
 #[test]
 fn metadata_written_by_numpy_as_a_string_is_read() {
-    let json = serde_json::to_string(&fastpix::families::pixelcnnpp::Hyperparameters {
+    let json = serde_json::to_string(&Hyperparameters {
         image_size: Some((8, 12)),
         ..small()
     })
@@ -318,7 +320,7 @@ fn assert_folds(
 
 #[test]
 fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
-    let hyper = fastpix::families::pixelcnnpp::Hyperparameters {
+    let hyper = Hyperparameters {
         nr_filters: 3,
         channels: 3,
         ..smallest(None)
@@ -358,7 +360,7 @@ fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
                         loaded.ignored.iter().any(|ignored| ignored.name == "epoch"),
                         !wrapper.is_empty()
                     );
-                    loaded.into_weights().unwrap();
+                    loaded.into_network().unwrap();
                 }
             }
         }
@@ -387,7 +389,7 @@ fn a_ports_names_are_understood_in_safetensors_too() {
 
 #[test]
 fn transposed_pytorch_tensors_are_read_by_their_strides() {
-    let hyper = fastpix::families::pixelcnnpp::Hyperparameters {
+    let hyper = Hyperparameters {
         nr_filters: 3,
         ..smallest(None)
     };
@@ -454,7 +456,7 @@ fn batch_normalisation_of_a_port_is_folded_into_the_convolution() {
 fn given_hyperparameters_replace_those_of_the_file() {
     let model = checkpoint(&small(), 12);
     let bytes = saved(&model, "npz");
-    let given = fastpix::families::pixelcnnpp::Hyperparameters {
+    let given = Hyperparameters {
         image_size: Some((4, 8)),
         ..small()
     };
@@ -465,10 +467,7 @@ fn given_hyperparameters_replace_those_of_the_file() {
     let loaded = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap();
     assert_eq!(loaded.hyperparameters, given);
     let options = LoadOptions {
-        hyperparameters: Some(fastpix::families::pixelcnnpp::Hyperparameters {
-            nr_mix: 2,
-            ..given
-        }),
+        hyperparameters: Some(Hyperparameters { nr_mix: 2, ..given }),
         ..LoadOptions::default()
     };
     let error = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap_err();
@@ -481,10 +480,59 @@ fn given_hyperparameters_replace_those_of_the_file() {
     );
 }
 
+/// The tensors of a model with `W = g V / ||V||` in place of `V` and `g`.
+fn folded(model: &Checkpoint) -> Tensors {
+    let mut tensors = model.tensors.clone();
+    for layer in Layers::new(&model.hyperparameters).all {
+        if layer.kind == LayerKind::Class {
+            continue;
+        }
+        let v = tensors.remove(&format!("{}/V", layer.name)).unwrap();
+        let g = tensors.remove(&format!("{}/g", layer.name)).unwrap();
+        // The output channel is the last axis, but for deconvolutions the last but one.
+        let inner = if layer.kind == LayerKind::Deconv {
+            layer.cin
+        } else {
+            1
+        };
+        let output = |index: usize| index / inner % layer.cout;
+        let mut squares = vec![0.0; layer.cout];
+        for (index, &value) in v.values.iter().enumerate() {
+            squares[output(index)] += f64::from(value).powi(2);
+        }
+        let values = v.values.iter().enumerate().map(|(index, &value)| {
+            let (square, g): (f64, f32) = (squares[output(index)], g.values[output(index)]);
+            (f64::from(g) * f64::from(value) / square.sqrt()) as f32
+        });
+        let tensor = Tensor {
+            values: values.collect(),
+            shape: v.shape,
+        };
+        tensors.insert(format!("{}/W", layer.name), tensor);
+    }
+    tensors
+}
+
 #[test]
-fn folding_in_place_gives_the_same_weights() {
+fn weights_folded_in_the_file_give_the_same_network() {
     let model = checkpoint(&small(), 13);
-    let kept = model.weights().unwrap();
-    let taken: Weights = model.into_weights().unwrap();
-    assert!(kept.folded == taken.folded);
+    let already = Checkpoint {
+        tensors: folded(&model),
+        ..model.clone()
+    };
+    assert_eq!(
+        load("a.npz", &saved(&already, "npz")).tensors,
+        already.tensors
+    );
+    let layers = |model: Checkpoint| model.into_network().unwrap().weights.layers;
+    let (found, expected) = (layers(already), layers(model));
+    assert_eq!(found.len(), expected.len());
+    for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_eq!(found.bias, expected.bias, "layer {number}");
+        assert_eq!(found.weight.len(), expected.weight.len(), "layer {number}");
+        for (found, expected) in found.weight.iter().zip(&expected.weight) {
+            let close = (found - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+            assert!(close, "layer {number}: {found} for {expected}");
+        }
+    }
 }

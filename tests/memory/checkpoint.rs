@@ -161,8 +161,8 @@ fn load(path: &Path, hyper: &Hyperparameters, tensors: &[(String, Vec<usize>)]) 
             .find(|&(index, &found)| found != value(number, index));
         assert_eq!(wrong, None, "{name}");
     }
-    let folded = loaded
-        .into_weights()
+    let network = loaded
+        .into_network()
         .unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(folded.folded.len(), folded.layers.all.len());
+    assert_eq!(network.weights.layers.len(), Layers::new(hyper).all.len());
 }

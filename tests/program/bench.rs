@@ -84,7 +84,8 @@ fn json_tells_speeds_shares_and_the_machine() {
 fn the_peak_is_of_the_instruction_set_asked_for() {
     let place = Place::new();
     for isa in fastpix::cpu::isa::Isa::available() {
-        let arguments = quick(&["--json", "--threads", "1", "--cpu-features", isa.name()]);
+        let arguments = ["--json", "--threads", "1", "--cpu-features", isa.name()];
+        let arguments = quick(&arguments, "4x4");
         let json = place.run(&arguments).json();
         assert_eq!(json["machine"]["instruction_set"], isa.name());
         let device = json["device"].as_str().expect("a device");
@@ -144,8 +145,8 @@ fn charts_are_drawn_as_svg_and_png() {
         .expect("a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
     reader.next_frame(&mut pixels).expect("pixels");
-    let other = pixels.iter().filter(|&&level| level != 255).count();
-    assert!(other > 1000, "{other} levels are not white");
+    let other = pixels.iter().filter(|&&value| value != 255).count();
+    assert!(other > 1000, "{other} values are not white");
     assert_eq!(place.names(""), ["chart.PNG", "chart.svg"]);
 }
 
@@ -206,7 +207,10 @@ fn bad_requests_are_found_before_measuring() {
         ),
         (
             &["--precision", "f16"],
-            &["precision", "expected f32 or bf16 on the CPU", "f16"],
+            &[
+                "cpu: precision: expected f32 or bf16, found f16",
+                "; use --precision f32 or bf16, or --device cuda",
+            ],
         ),
         (
             &["--device", "cuda", "--plot", "chart.svg"],

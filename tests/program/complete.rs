@@ -9,7 +9,7 @@ const IMAGE: usize = 8 * 8 * 3;
 fn first_rows_are_kept_and_the_rest_is_sampled() {
     let place = Place::new();
     let given = noise(3 * IMAGE);
-    place.write_levels("given.npy", SHAPE, &given);
+    place.write_u8("given.npy", SHAPE, &given);
     let arguments = [
         "complete",
         "--images",
@@ -24,10 +24,10 @@ fn first_rows_are_kept_and_the_rest_is_sampled() {
     ];
     let json = place.run(&arguments).json();
     assert_eq!(json["images"], 3);
-    let (shape, levels) = read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = read_npy::<u8>(&place.path("all.npy"));
     assert_eq!(shape, [3, 8, 8, 3]);
     let kept = 3 * 8 * 3;
-    for (completed, given) in levels.chunks(IMAGE).zip(given.chunks(IMAGE)) {
+    for (completed, given) in values.chunks(IMAGE).zip(given.chunks(IMAGE)) {
         assert_eq!(completed[..kept], given[..kept]);
         assert_ne!(completed[kept..], given[kept..]);
     }
@@ -37,7 +37,7 @@ fn first_rows_are_kept_and_the_rest_is_sampled() {
 fn all_rows_or_none_can_be_kept() {
     let place = Place::new();
     let given = noise(IMAGE);
-    place.write_levels("given.npy", [1, 8, 8, 3], &given);
+    place.write_u8("given.npy", [1, 8, 8, 3], &given);
     let complete = |rows: &str, file: &str| {
         let arguments = ["complete", "given.npy", "--keep-rows", rows, "--npy", file];
         place.run(&arguments).succeeded();
@@ -73,7 +73,7 @@ fn a_generated_png_completes_to_itself() {
 #[test]
 fn each_image_takes_its_label() {
     let place = Place::new();
-    place.write_levels("given.npy", [2, 8, 8, 1], &noise(128));
+    place.write_u8("given.npy", [2, 8, 8, 1], &noise(128));
     place.write_labels("labels.npy", &[3, 7]);
     let common = [
         "complete",
@@ -97,7 +97,7 @@ fn each_image_takes_its_label() {
 #[test]
 fn more_rows_than_there_are_is_an_error() {
     let place = Place::new();
-    place.write_levels("given.npy", [1, 8, 8, 3], &noise(IMAGE));
+    place.write_u8("given.npy", [1, 8, 8, 3], &noise(IMAGE));
     place
         .run(&["complete", "given.npy", "--keep-rows", "9"])
         .failed_with(&["--keep-rows", "0 to 8", "found 9"]);

@@ -1,6 +1,11 @@
+/// The cost model of the bench, which uses more of it.
+#[allow(dead_code)]
+#[path = "../../src/bin/fastpix-run/bench/cost.rs"]
+mod model;
+
 use fastpix::Dtype;
-use fastpix::cuda::cost::{Cost, Gpu};
-use fastpix::families::pixelcnnpp::Hyperparameters;
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use model::{Cost, Gpu};
 
 use crate::bench::quick;
 use crate::process::{Ended, Place};
@@ -19,21 +24,22 @@ fn text(name: &str) -> String {
 
 #[test]
 fn measurements_stand_beside_the_prediction_for_a_known_gpu() {
-    for (option, precision) in [("f32", Dtype::F32), ("f16", Dtype::F16)] {
-        let arguments = ["--precision", option, "--json"];
+    for (precision, dtype) in [("f32", Dtype::F32), ("f16", Dtype::F16)] {
+        let arguments = ["--precision", precision, "--json"];
         let json = bench("NVIDIA A100-SXM4-40GB", &arguments).json();
         assert_eq!(json["prediction"]["Ok"], "A100");
         let device = json["device"].as_str().unwrap();
         assert!(device.contains("NVIDIA A100-SXM4-40GB"), "{device}");
         let hyper: Hyperparameters =
             serde_json::from_value(json["hyperparameters"].clone()).unwrap();
+        let graph = pixelcnnpp::graph(&hyper).unwrap();
         let batches = json["batches"].as_array().unwrap();
         let expected = [((4, 4), 1), ((4, 4), 2), ((4, 8), 2)];
         assert_eq!(batches.len(), expected.len());
         for (row, (size, batch)) in batches.iter().zip(expected) {
             assert_eq!(row["size"], serde_json::json!([size.0, size.1]));
             assert_eq!(row["batch"], batch);
-            let cost = Cost::new(&hyper, precision, size, batch);
+            let cost = Cost::new(&graph, dtype, size, batch);
             let predicted = cost.predict(Gpu::known("A100").unwrap()).unwrap();
             // Through JSON and back.
             let found = row["predicted_seconds"].as_f64().unwrap();

@@ -26,7 +26,7 @@ fn two_devices_share_a_batch_and_make_the_same_files() {
 #[test]
 fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
     let place = Place::with_emulator();
-    place.write_levels("given.npy", [3, 8, 4, 1], &noise(96));
+    place.write_u8("given.npy", [3, 8, 4, 1], &noise(96));
     let complete = |device: &str, file: &str| {
         let arguments = [
             "complete",
@@ -51,7 +51,7 @@ fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
 #[test]
 fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
     let place = Place::with_emulator();
-    place.write_levels("given.npy", [3, 4, 8, 1], &noise(96));
+    place.write_u8("given.npy", [3, 4, 8, 1], &noise(96));
     let score = |device: &str, path: &str| {
         let arguments = [
             "score",
@@ -98,7 +98,7 @@ fn an_interrupt_ends_a_batch_long_before_its_last_row() {
 #[test]
 fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
     let place = Place::with_emulator();
-    place.write_levels("given.npy", [1, 4, 4, 3], &noise(48));
+    place.write_u8("given.npy", [1, 4, 4, 3], &noise(48));
     let cases: [(&str, &str, &str, &str); 5] = [
         ("DEVICES", "0", "cuda", "found 0 device"),
         ("DEVICES", "1", "cuda:0,1", "expected device 1, found 1"),
@@ -110,7 +110,7 @@ fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
         for (setting, value, device, part) in cases {
             let arguments = [&command[..], &["--device", device]].concat();
             let ended = place.run_with(&[(setting, value)], &arguments);
-            ended.failed_with(&["error: cuda: ", part]);
+            ended.failed_with(&["error: cuda: ", part, "; use --device cpu"]);
         }
     }
     assert!(!place.path("samples").exists());
@@ -132,6 +132,7 @@ fn kernels_that_the_driver_rejects_are_one_line_of_the_programs() {
         own[0].starts_with("error: cuda: the driver rejected the kernels in "),
         "{ended:?}"
     );
+    assert!(own[0].ends_with("; use --device cpu"), "{ended:?}");
 }
 
 fn doctor(place: &Place, settings: Settings) -> String {

@@ -6,10 +6,20 @@ fn bad_options_give_one_line_and_write_nothing() {
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["--size", "30x32"],
-            &["height", "multiple of 4", "found 30"],
+            &["image size: height: expected a multiple of 4 from 4 to 65536, found 30"],
         ),
-        (&["--size", "32x2"], &["width", "multiple of 4", "found 2"]),
-        (&["--size", "0x4"], &["height", "multiple of 4", "found 0"]),
+        (
+            &["--size", "32x2"],
+            &["image size: width: expected a multiple of 4 from 4 to 65536, found 2"],
+        ),
+        (
+            &["--size", "0x4"],
+            &["image size: height: expected a multiple of 4 from 4 to 65536, found 0"],
+        ),
+        (
+            &["--size", "4x65540"],
+            &["image size: width: expected a multiple of 4 from 4 to 65536, found 65540"],
+        ),
         (&["--size", "32"], &["--size", "HxW"]),
         (
             &["--size", "65536x65536"],
@@ -56,7 +66,10 @@ fn bad_options_give_one_line_and_write_nothing() {
         ),
         (
             &["--precision", "f16", "--device", "cpu"],
-            &["precision", "expected f32 or bf16 on the CPU", "f16"],
+            &[
+                "cpu: precision: expected f32 or bf16, found f16",
+                "; use --precision f32 or bf16, or --device cuda",
+            ],
         ),
         (&["--count", "0"], &["--count", "'0'"]),
         (&["--batch-size", "0"], &["--batch-size", "'0'"]),
@@ -101,7 +114,7 @@ fn an_unwritable_folder_is_found_before_sampling() {
 #[test]
 fn a_full_disk_is_reported() {
     let place = Place::new();
-    place.write_levels("given.npy", [1, 8, 8, 3], &[0; 192]);
+    place.write_u8("given.npy", [1, 8, 8, 3], &[0; 192]);
     for arguments in [
         &["--count", "1", "--size", "4x4", "--npy", "/dev/full"][..],
         &["score", "given.npy", "--params-out", "/dev/full"],

@@ -74,13 +74,13 @@ fn pngs_and_array_hold_the_same_images() {
     place
         .run(&["--count", "3", "--size", "8x4", "--npy", "all.npy"])
         .succeeded();
-    let (shape, levels) = read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = read_npy::<u8>(&place.path("all.npy"));
     assert_eq!(shape, [3, 8, 4, 3]);
-    for (index, expected) in levels.chunks(8 * 4 * 3).enumerate() {
+    for (index, expected) in values.chunks(8 * 4 * 3).enumerate() {
         let path = place.path(&format!("samples/image-{index:06}.png"));
         let image = images::read(&path).expect("a PNG");
         assert_eq!(
-            (image.shape, image.levels.as_slice()),
+            (image.shape, image.values.as_slice()),
             ([1, 8, 4, 3], expected)
         );
     }
@@ -168,19 +168,19 @@ fn a_png_says_how_it_was_made() {
 #[test]
 fn seeds_and_temperatures_change_images() {
     let place = Place::new();
-    let levels = |name: &str, more: &[&str]| {
+    let values = |name: &str, more: &[&str]| {
         let file = format!("{name}.npy");
         let all = [&["--count", "1", "--size", "8x8", "--npy", &file], more].concat();
         place.run(&all).succeeded();
         read_npy::<u8>(&place.path(&file)).1
     };
-    let plain = levels("plain", &[]);
+    let plain = values("plain", &[]);
     assert_eq!(
         plain,
-        levels("again", &["--seed", "0", "--temperature", "1"])
+        values("again", &["--seed", "0", "--temperature", "1"])
     );
-    assert_ne!(plain, levels("seed", &["--seed", "1"]));
-    assert_ne!(plain, levels("cold", &["--temperature", "0.5"]));
+    assert_ne!(plain, values("seed", &["--seed", "1"]));
+    assert_ne!(plain, values("cold", &["--temperature", "0.5"]));
 }
 
 #[test]
@@ -240,14 +240,14 @@ fn grid_shows_the_images_side_by_side() {
     place
         .run(&["--count", "2", "--size", "4x4", "--npy", "all.npy"])
         .succeeded();
-    let (_, levels) = read_npy::<u8>(&place.path("all.npy"));
+    let (_, values) = read_npy::<u8>(&place.path("all.npy"));
     let grid = images::read(&place.path("samples/grid-000000-000001.png")).expect("a PNG");
     assert_eq!(grid.shape, [1, 4, 9, 3]);
     for y in 0..4 {
-        let row = &grid.levels[y * 27..][..27];
-        assert_eq!(row[..12], levels[y * 12..][..12]);
+        let row = &grid.values[y * 27..][..27];
+        assert_eq!(row[..12], values[y * 12..][..12]);
         assert_eq!(row[12..15], [255; 3]);
-        assert_eq!(row[15..], levels[48 + y * 12..][..12]);
+        assert_eq!(row[15..], values[48 + y * 12..][..12]);
     }
 }
 
@@ -267,9 +267,9 @@ fn classes_are_chosen_one_or_all_in_turn() {
         "11",
     ];
     place.run(&[&common[..], &one].concat()).succeeded();
-    let (shape, levels) = read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = read_npy::<u8>(&place.path("all.npy"));
     assert_eq!(shape, [12, 8, 8, 1]);
-    assert_eq!(levels[11 * 64..], read_npy::<u8>(&place.path("one.npy")).1);
+    assert_eq!(values[11 * 64..], read_npy::<u8>(&place.path("one.npy")).1);
 }
 
 #[test]

@@ -89,8 +89,8 @@ fn complete_batches_reach_the_array_when_interrupted() {
     let first = place.path("samples/grid-000000-000001.png");
     let ended = interrupted(&place, &arguments, "INT", || first.exists());
     let count = ended.json()["images"].as_u64().expect("a count");
-    let (shape, levels) = crate::process::read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = crate::process::read_npy::<u8>(&place.path("all.npy"));
     assert_eq!(shape, [count, 8, 8, 3]);
     let image = images::read(&place.path("samples/image-000001.png")).expect("a PNG");
-    assert_eq!(levels[192..384], image.levels);
+    assert_eq!(values[192..384], image.values);
 }

@@ -133,11 +133,11 @@ impl Place {
         std::fs::write(self.path(name), bytes).expect("a file can be written");
     }
 
-    /// Writes an array of levels.
-    pub fn write_levels(&self, name: &str, shape: [usize; 4], levels: &[u8]) {
+    /// Writes an array of 8-bit images.
+    pub fn write_u8(&self, name: &str, shape: [usize; 4], values: &[u8]) {
         let path = self.path(name);
         let mut writer = images::NpyWriter::create(&path, shape).expect("an array");
-        writer.append(levels).expect("elements");
+        writer.append(values).expect("elements");
         writer.finish().expect("a file");
     }
 

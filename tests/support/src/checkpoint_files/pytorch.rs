@@ -129,11 +129,11 @@ pub fn model(hyper: &Hyperparameters, norm: Norm, prefix: &str) -> Vec<Named> {
         }
     }
     for number in 0..2 {
-        for (pairs, module, kind) in [
-            (&layers.downsample, "downsize", "conv"),
-            (&layers.upsample, "upsize", "deconv"),
+        for (pair, module, kind) in [
+            (layers.downsample[number], "downsize", "conv"),
+            // Numbered in order of use.
+            (layers.upsample[1 - number], "upsize", "deconv"),
         ] {
-            let pair = pairs[number];
             modules.push((pair.u, format!("{module}_u_stream.{number}.{kind}")));
             modules.push((pair.ul, format!("{module}_ul_stream.{number}.{kind}")));
         }
