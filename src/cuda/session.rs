@@ -57,6 +57,13 @@ pub(super) enum Event<'a> {
 /// Is told events in order; the run ends with its error, if it returns one.
 pub(super) type Follow<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), BackendError>;
 
+impl Drop for DeviceModel {
+    fn drop(&mut self) {
+        // A device that cannot be reached has nothing to free.
+        let _ = self.device.bind();
+    }
+}
+
 impl DeviceModel {
     pub fn new(
         ordinal: usize,
@@ -161,6 +168,7 @@ fn prepare<'a>(
     batch: &Batch<'_>,
     kept: &'a mut Option<Session>,
 ) -> Result<&'a mut Session, CudaError> {
+    device.bind()?;
     let session = match kept.take() {
         Some(session) if session.buffers.shape == shape => session,
         other => {
@@ -316,6 +324,22 @@ impl Session {
         graph: &Graph,
         launch_mode: LaunchMode,
         batch: &Batch<'_>,
+        source: Option<&mut (dyn PixelSource + '_)>,
+        follow: Follow<'_>,
+    ) -> Result<(), BackendError> {
+        let result = self.rows(device, graph, launch_mode, batch, source, follow);
+        // What is still queued when a run ends early uses what the next one needs.
+        let synchronized = device.synchronize();
+        result?;
+        Ok(synchronized?)
+    }
+
+    fn rows(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        launch_mode: LaunchMode,
+        batch: &Batch<'_>,
         mut source: Option<&mut (dyn PixelSource + '_)>,
         follow: Follow<'_>,
     ) -> Result<(), BackendError> {
@@ -328,7 +352,6 @@ impl Session {
             rows.deliver(done, follow)?;
             follow(Event::Progress(done * width, pixels))?;
             if batch.cancelled() {
-                device.synchronize()?;
                 return Err(BackendError::Cancelled);
             }
             match &mut source {
