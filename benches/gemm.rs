@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fastpix::cpu::element::{Element, WideBf16};
 use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate_then};
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
-use fastpix::cpu::element::{Element, WideBf16};
 use fastpix::cpu::rows::Rows;
 use fastpix::model::{Epilogue, Hyperparameters, Layers, Plan, Term};
 use half::bf16;

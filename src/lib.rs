@@ -25,8 +25,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! An image depends on the model, the precision, the seed and its index, never on the batch it is
-//! made in or on the number of threads. In f32, all instruction sets of the CPU give the same bits.
+//! An image depends on the model, the sampling options, the seed and its index, never on the batch
+//! it is made in or on the number of threads. It also depends on the precision, on whether a CPU or
+//! a GPU computes, and in bf16 on the instruction set of the CPU; in f32 all of them give the same
+//! bits.
 //!
 //! - [`open`], [`open_bytes`], [`embedded`](fn@embedded): a model; [`checkpoint`] has the details.
 //! - [`Engine`]: a model on a device; samples, completes and scores. [`Hooks`] follow, steer and
@@ -35,6 +37,10 @@
 //! - [`network`]: networks as data, and what is derived from them; [`families`] build them.
 //! - [`backend`]: what a device must do; [`cpu`] and `cuda` do it.
 //! - [`distribution`]: what pixels are drawn from, and the random numbers.
+//!
+//! Three features, all on by default: `cuda` (the CUDA backend), `models` (the embedded models) and
+//! `cli` (what only the program needs). `default-features = false` leaves a library that loads
+//! model files and runs them on the CPU.
 //!
 //! A program in debug mode runs its dependencies without optimisation, which makes this one about
 //! 50 times slower. Two lines in its `Cargo.toml` prevent that:

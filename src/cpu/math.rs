@@ -1,8 +1,15 @@
 //! Elementary functions on sixteen lanes, the same bits for every instruction set.
 //!
-//! Errors are at most 2 units in the last place of the result for `exp`, `expm1` and `log`, and 3
-//! for `sigmoid` and `tanh`, over all f32 whose result is a normal number; below that, at most the
-//! smallest normal number. Infinities and NaN go where the exact function takes them.
+//! Errors are at most 2 units in the last place of the result for `exp`, `expm1`, `log` and `elu`,
+//! and 3 for `sigmoid` and `tanh`, where the result is a normal number; below that, at most the
+//! smallest normal number. Infinities and NaN go where the exact function takes them; where the
+//! result overflows, the largest number may stand for infinity.
+//!
+//! This has been checked on all 2^32 f32, against the f64 functions of the standard library. The
+//! largest errors in units in the last place were 1.06 for `exp`, 1.65 for `expm1`, 2.48 for
+//! `sigmoid`, 2.42 for `tanh`, 0.92 for `log` and 1.00 for `elu`; AVX2 and AVX-512 gave the same
+//! bits. `tests/math.rs` checks every 97th f32, and portable code on every 53rd of those; its
+//! ignored test checks all.
 //!
 //! Polynomials are the Taylor series of exp and the series of atanh, cut where the remainder
 //! over the reduced range is below a tenth of a unit.

@@ -465,7 +465,10 @@ fn given_hyperparameters_replace_those_of_the_file() {
     let loaded = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap();
     assert_eq!(loaded.hyperparameters, given);
     let options = LoadOptions {
-        hyperparameters: Some(fastpix::families::pixelcnnpp::Hyperparameters { nr_mix: 2, ..given }),
+        hyperparameters: Some(fastpix::families::pixelcnnpp::Hyperparameters {
+            nr_mix: 2,
+            ..given
+        }),
         ..LoadOptions::default()
     };
     let error = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap_err();

@@ -107,17 +107,17 @@ fn expected(activation: Activation, y: f64, second_half: bool) -> f64 {
 #[test]
 fn epilogues_write_what_they_say() {
     for n in [1, 5, 16, 33, 160] {
-        for (kind, layout) in KINDS.map(|kind| (kind, LAYOUTS[1])).into_iter().chain([
-            (KINDS[3], LAYOUTS[0]),
-            (KINDS[5], LAYOUTS[2]),
-        ]) {
+        for (kind, layout) in KINDS
+            .map(|kind| (kind, LAYOUTS[1]))
+            .into_iter()
+            .chain([(KINDS[3], LAYOUTS[0]), (KINDS[5], LAYOUTS[2])])
+        {
             for isa in Isa::available() {
                 let (written, outputs, residual) = applied::<f32>(isa, kind, n, 7, layout, 1);
                 let mut wrong = Vec::new();
                 let mut check = |what: String, found: f32, expected: f64| {
                     // y itself is within a few units in the last place of its largest term.
-                    let close =
-                        (f64::from(found) - expected).abs() <= 2e-6 + 2e-6 * expected.abs();
+                    let close = (f64::from(found) - expected).abs() <= 2e-6 + 2e-6 * expected.abs();
                     if !close {
                         wrong.push(format!("{what} {found} for {expected}"));
                     }

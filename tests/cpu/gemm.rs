@@ -1,6 +1,6 @@
+use fastpix::cpu::element::WideBf16;
 use fastpix::cpu::gemm::{Columns, Gemm, PANEL, Packed, accumulate};
 use fastpix::cpu::isa::Isa;
-use fastpix::cpu::element::WideBf16;
 use fastpix::cpu::rows::Rows;
 use half::bf16;
 

@@ -2,8 +2,8 @@
 //! nothing but the model, the seed and its index.
 
 use fastpix::Dtype;
-use fastpix::cpu::isa::Isa;
 use fastpix::Network;
+use fastpix::cpu::isa::Isa;
 use fastpix::families::pixelcnnpp::Hyperparameters;
 use proptest::prelude::*;
 use test_support::engine::{
@@ -12,17 +12,24 @@ use test_support::engine::{
 
 fn hyperparameters() -> impl Strategy<Value = Hyperparameters> {
     let filters_and_mixtures = (1usize..23, 1usize..4);
-    (1usize..5, 1usize..3, filters_and_mixtures, any::<bool>(), 0usize..3).prop_map(
-        |(levels, nr_resnet, (nr_filters, nr_mix), colour, classes)| Hyperparameters {
-            levels,
-            nr_resnet,
-            nr_filters,
-            nr_mix,
-            channels: if colour { 3 } else { 1 },
-            classes: (classes > 0).then_some(classes),
-            image_size: None,
-        },
+    (
+        1usize..5,
+        1usize..3,
+        filters_and_mixtures,
+        any::<bool>(),
+        0usize..3,
     )
+        .prop_map(
+            |(levels, nr_resnet, (nr_filters, nr_mix), colour, classes)| Hyperparameters {
+                levels,
+                nr_resnet,
+                nr_filters,
+                nr_mix,
+                channels: if colour { 3 } else { 1 },
+                classes: (classes > 0).then_some(classes),
+                image_size: None,
+            },
+        )
 }
 
 proptest! {
@@ -93,7 +100,12 @@ fn an_image_does_not_depend_on_the_batch_size_on_any_instruction_set() {
     for precision in [Dtype::F32, Dtype::Bf16] {
         for isa in Isa::available() {
             let engine = engine(&weights, &cpu().dtype(precision).isa(isa));
-            let of = |count| sample(&engine, &batch(weights.graph.condition.classes(), (4, 8), 0..count));
+            let of = |count| {
+                sample(
+                    &engine,
+                    &batch(weights.graph.condition.classes(), (4, 8), 0..count),
+                )
+            };
             let all = of(64).values;
             for count in [1, 2, 3, 15, 16, 17] {
                 let some = of(count).values;

@@ -71,20 +71,23 @@ fn launches_and_blocks_are_those_that_the_graph_predicts() {
                 ] {
                     let kernels = ["row_", "pixel_", "output_"];
                     let found = kernels.map(|prefix| sum(&found, prefix, what));
-                    assert_eq!(found, expected(&network, &cost, of), "{dtype} {batch} {what}");
+                    assert_eq!(
+                        found,
+                        expected(&network, &cost, of),
+                        "{dtype} {batch} {what}"
+                    );
                 }
-                assert_eq!(cost.launches(), expected(&network, &cost, |_| 1).iter().sum::<u64>());
+                assert_eq!(
+                    cost.launches(),
+                    expected(&network, &cost, |_| 1).iter().sum::<u64>()
+                );
             }
         }
     });
 }
 
 /// Wide enough for products to outweigh what each launch reads besides.
-const WIDE: [(Dtype, usize); 3] = [
-    (Dtype::F32, 64),
-    (Dtype::F16, 160),
-    (Dtype::Bf16, 160),
-];
+const WIDE: [(Dtype, usize); 3] = [(Dtype::F32, 64), (Dtype::F16, 160), (Dtype::Bf16, 160)];
 
 #[test]
 fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
@@ -96,10 +99,7 @@ fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
                 let [moved, fewest] = ["global_sectors", "global_sectors_ideal"]
                     .map(|what| sum(&found, kernel, what) as f64);
                 println!("{dtype} {kernel}: sectors {:.3}", moved / fewest);
-                assert!(
-                    moved <= 1.1 * fewest,
-                    "{dtype} {kernel} {moved} {fewest}"
-                );
+                assert!(moved <= 1.1 * fewest, "{dtype} {kernel} {moved} {fewest}");
             }
             for kernel in ["row_", "pixel_"] {
                 let conflicts = sum(&found, kernel, "shared_conflicts");
@@ -113,7 +113,8 @@ fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
             // Positions, starts of the sums and residuals besides.
             let cost = Cost::new(&network.graph, dtype, SIZE, 16);
             let read = sum(&found, "pixel_", "global_load_bytes") as f64;
-            let [_, pixel, _] = expected(&network, &cost, |launch| launch.blocks * launch.block_bytes);
+            let [_, pixel, _] =
+                expected(&network, &cost, |launch| launch.blocks * launch.block_bytes);
             let ratio = read / pixel as f64;
             println!("{dtype}: {ratio:.3} of the bytes of operands and weights");
             assert!((1.0..1.25).contains(&ratio), "{dtype} {ratio}");

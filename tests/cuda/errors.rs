@@ -1,6 +1,6 @@
 //! What a user is told when CUDA cannot be used.
 
-use fastpix::{Engine, EngineError, Dtype};
+use fastpix::{Dtype, Engine, EngineError};
 use test_support::child::answer;
 use test_support::engine::{Target, automatic, batch, cuda, cuda_devices, try_engine, try_sample};
 use test_support::reference::original_weights;

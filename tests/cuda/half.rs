@@ -35,8 +35,7 @@ fn bf16_is_what_the_cpu_computes_in_bf16() {
     on_a_device(|| {
         for (model, _) in ORIGINALS {
             for mode in MODES {
-                let of =
-                    |target: Target| parameters_of(model, &target.dtype(Dtype::Bf16), mode);
+                let of = |target: Target| parameters_of(model, &target.dtype(Dtype::Bf16), mode);
                 let expected: Vec<f64> = of(cpu()).into_iter().map(f64::from).collect();
                 // Both round the same numbers at the same places. Their f32 sums differ in order, so
                 // that here and there an activation is rounded to its other neighbour; few such

@@ -29,7 +29,11 @@ fn networks() -> Vec<(Network, (usize, usize))> {
 fn request(network: &Network, (height, width): (usize, usize)) -> SampleRequest {
     let row = width * network.graph.channels();
     let image = |index: usize| ImageRequest {
-        class: network.graph.condition.classes().map(|classes| index % classes),
+        class: network
+            .graph
+            .condition
+            .classes()
+            .map(|classes| index % classes),
         prefix: (0..index % 3 * row).map(|at| (at % 5) as u16).collect(),
         ..ImageRequest::new(index as u64)
     };
@@ -166,7 +170,9 @@ fn draw(
     let pixel = position.row * request.size.1 + position.column;
     let philox = Philox::new(request.seed, request.images[image].index, pixel as u32);
     let draws = philox.draws(position.stage * graph.output.draws());
-    graph.output.sample(parameters, draws, request.temperature, values);
+    graph
+        .output
+        .sample(parameters, draws, request.temperature, values);
     if matches!(graph.output, OutputDistribution::LogisticMixture { .. }) {
         for value in values {
             *value = graph.input.value(graph.input.code(*value));
@@ -186,7 +192,10 @@ fn a_source_that_draws_as_the_sampler_does_makes_its_images() {
             let channels = network.graph.output.channels();
             let mut source = |position: PixelPosition, parameters: &[f32], values: &mut [f32]| {
                 asked += 1;
-                assert_eq!((parameters.len(), values.len()), (COUNT * count, COUNT * channels));
+                assert_eq!(
+                    (parameters.len(), values.len()),
+                    (COUNT * count, COUNT * channels)
+                );
                 let images = parameters.chunks(count).zip(values.chunks_mut(channels));
                 for (image, (parameters, values)) in images.enumerate() {
                     let given = request.images[image].prefix.len();
@@ -200,7 +209,11 @@ fn a_source_that_draws_as_the_sampler_does_makes_its_images() {
             };
             let mut hooks = Hooks::new().pixel_source(&mut source);
             let found = engine.sample_with(&request, &mut hooks).unwrap();
-            assert!(found.to_codes() == expected.to_codes(), "{}", network.info.family);
+            assert!(
+                found.to_codes() == expected.to_codes(),
+                "{}",
+                network.info.family
+            );
             assert_eq!(asked, size.0 * size.1 * network.graph.stages.len());
         }
     });

@@ -5,10 +5,10 @@
 mod cost;
 /// What a user is told when CUDA cannot be used.
 mod errors;
-/// Rows, streams and pixel sources.
-mod hooks;
 /// f16 and bf16: how they round, and what they cannot hold.
 mod half;
+/// Rows, streams and pixel sources.
+mod hooks;
 /// Images are the CPU's, however launched and on however many devices.
 mod images;
 /// Kernel by kernel against NumPy.

@@ -30,7 +30,11 @@ fn as_on_the_cpu(what: &str, network: &Network, count: usize, size: (usize, usiz
     let cpu = engine(network, &cpu());
     let cuda = engine(network, &cuda());
     let first = 1 << 33;
-    let batch = batch(network.graph.condition.classes(), size, first..first + count as u64);
+    let batch = batch(
+        network.graph.condition.classes(),
+        size,
+        first..first + count as u64,
+    );
     let expected = sample(&cpu, &batch);
     let images = u8_images(expected.shape, codes(&expected));
     for mode in MODES {

@@ -24,7 +24,9 @@ fn all() -> Vec<(Network, usize, (usize, usize))> {
 
 fn classes(network: &Network, count: usize) -> Vec<usize> {
     let classes = network.graph.condition.classes();
-    classes.map_or_else(Vec::new, |classes| (0..count).map(|image| image % classes).collect())
+    classes.map_or_else(Vec::new, |classes| {
+        (0..count).map(|image| image % classes).collect()
+    })
 }
 
 fn request(network: &Network, count: usize, size: (usize, usize)) -> SampleRequest {
@@ -71,18 +73,25 @@ fn samples_are_those_of_the_cpu() {
             let found = cuda.sample(&request).unwrap();
             assert!(found.to_codes() == expected.to_codes(), "{what}");
             if size.0 * size.1 <= 16 {
-                let naive = cuda.sample(&request.clone().mode(Mode::WholeImage)).unwrap();
+                let naive = cuda
+                    .sample(&request.clone().mode(Mode::WholeImage))
+                    .unwrap();
                 assert!(naive.to_codes() == expected.to_codes(), "{what}, naive");
             }
             // Some rows given, which must be kept, to some of the images.
             let row = size.1 * network.graph.channels();
             let mut completed = request;
             let whole = expected.to_codes();
-            for (index, (image, codes)) in completed.images.iter_mut().zip(whole.images()).enumerate() {
+            for (index, (image, codes)) in
+                completed.images.iter_mut().zip(whole.images()).enumerate()
+            {
                 image.prefix = codes[..index % 3 * row].to_vec();
                 image.index += 100;
             }
-            let expected = engine(&network, &cpu()).sample(&completed).unwrap().to_codes();
+            let expected = engine(&network, &cpu())
+                .sample(&completed)
+                .unwrap()
+                .to_codes();
             let found = cuda.sample(&completed).unwrap().to_codes();
             assert!(found == expected, "{what}, completed");
             for (image, codes) in completed.images.iter().zip(found.images()) {
@@ -107,7 +116,9 @@ fn log_likelihoods_are_those_of_the_cpu() {
                 let mut nats = Vec::new();
                 let engine = engine(&network, &target);
                 let mut take = |part: fastpix::backend::Evaluation| nats.extend(part.nats);
-                engine.evaluate(&request(mode), &mut Hooks::new(), &mut take).unwrap();
+                engine
+                    .evaluate(&request(mode), &mut Hooks::new(), &mut take)
+                    .unwrap();
                 nats
             };
             let expected = nats(cpu(), Mode::Cached);

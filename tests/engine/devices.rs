@@ -25,7 +25,7 @@ impl Device {
         target.dtype(self.dtype())
     }
 
-    pub fn precision(self) -> Dtype {
+    pub fn dtype(self) -> Dtype {
         match self {
             Self::Cpu | Self::CudaGraph | Self::CudaStream => Dtype::F32,
             Self::CudaF16 => Dtype::F16,
@@ -37,12 +37,13 @@ impl Device {
         matches!(self, Self::Cpu | Self::CpuBf16)
     }
 
-    /// The largest relative error of rounding to the precision.
+    /// The largest relative error of rounding to the dtype.
     pub fn unit(self) -> f64 {
         match self.dtype() {
             Dtype::F32 => 2f64.powi(-24),
             Dtype::F16 => 2f64.powi(-11),
             Dtype::Bf16 => 2f64.powi(-8),
+            other => panic!("{other} is not tested here"),
         }
     }
 
@@ -56,41 +57,21 @@ impl Device {
     }
 }
 
-/// Makes a test on every device of a function that takes a device; the test is named for both.
+/// Makes tests of a function that takes a device: on every device, or on those that are named. They
+/// lie in a module with the function's name.
 macro_rules! test_on_devices {
     ($body:ident) => {
+        test_on_devices!($body: Cpu, CpuBf16, CudaGraph, CudaStream, CudaF16, CudaBf16);
+    };
+    ($body:ident: $($device:ident),+) => {
+        #[allow(non_snake_case, reason = "named as the device is")]
         mod $body {
-            use crate::devices::Device;
-
-            #[test]
-            fn cpu() {
-                Device::Cpu.run(super::$body);
-            }
-
-            #[test]
-            fn cpu_bf16() {
-                Device::CpuBf16.run(super::$body);
-            }
-
-            #[test]
-            fn cuda_graph() {
-                Device::CudaGraph.run(super::$body);
-            }
-
-            #[test]
-            fn cuda_stream() {
-                Device::CudaStream.run(super::$body);
-            }
-
-            #[test]
-            fn cuda_f16() {
-                Device::CudaF16.run(super::$body);
-            }
-
-            #[test]
-            fn cuda_bf16() {
-                Device::CudaBf16.run(super::$body);
-            }
+            $(
+                #[test]
+                fn $device() {
+                    crate::devices::Device::$device.run(super::$body);
+                }
+            )+
         }
     };
 }

@@ -12,8 +12,12 @@ mod cancelling;
 mod conditions;
 /// Held-out images of the embedded models.
 mod embedded_models;
+/// Rows as they are finished, streams, and pixels that somebody else chooses.
+mod hooks;
 /// Cached and whole-image evaluation agree.
 mod modes;
+/// Networks of no family.
+mod networks;
 /// The original implementation's numbers.
 mod parity;
 /// Kept rows.

@@ -1,20 +1,30 @@
-use fastpix::distribution::to_grid_value;
+use fastpix::Samples;
+use fastpix::network::InputEncoding;
 use test_support::engine::{batch, codes, engine, sample};
 use test_support::reference::original_weights;
 
 use crate::devices::Device;
+
+/// The values of the 8-bit codes that are nearest to samples.
+fn grid(samples: &Samples) -> Vec<f32> {
+    let eight_bits = InputEncoding::Scaled {
+        codes: 256,
+        ones: true,
+    };
+    let codes = codes(samples).into_iter();
+    codes.map(|code| eight_bits.value(code.into())).collect()
+}
 
 test_on_devices!(samples_lie_on_the_grid_unless_continuous);
 fn samples_lie_on_the_grid_unless_continuous(device: Device) {
     let engine = engine(&original_weights("tiny"), &device.target());
     let batch = batch(None, (4, 4), 0..2);
     let rounded = sample(&engine, &batch);
-    let grid: Vec<f32> = codes(&rounded).into_iter().map(to_grid_value).collect();
-    assert!(rounded.values == grid);
+    assert!(rounded.values == grid(&rounded));
     let unrounded = sample(&engine, &batch.continuous());
     let range = -1.0..=1.0;
     assert!(unrounded.values.iter().all(|value| range.contains(value)));
-    let grid = codes(&unrounded).into_iter().map(to_grid_value);
+    let grid = grid(&unrounded);
     let on_grid = unrounded.values.iter().zip(grid).filter(|(a, b)| **a == *b);
     // Some are clipped, and -1 and 1 are on the grid.
     assert!(on_grid.count() < unrounded.values.len());

@@ -8,7 +8,10 @@ fn doctor_tells_what_the_machine_offers() {
     for part in [
         "instruction set",
         "threads",
-        "CUDA driver",
+        match cfg!(feature = "cuda") {
+            true => "CUDA driver",
+            false => "none (built without CUDA)",
+        },
         "avatars",
         "fashion",
     ] {
@@ -20,10 +23,25 @@ fn doctor_tells_what_the_machine_offers() {
     if cuda["driver"].is_null() {
         let reason = cuda["devices"]["Err"].as_str();
         assert!(
-            reason.is_some_and(|reason| reason.contains("no NVIDIA driver was found")),
+            reason.is_some_and(|reason| reason.contains(match cfg!(feature = "cuda") {
+                true => "no NVIDIA driver was found",
+                false => "built without CUDA",
+            })),
             "{cuda}"
         );
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn without_the_feature_a_cuda_device_is_refused_in_one_line() {
+    let place = Place::new();
+    for command in ["generate", "bench"] {
+        place
+            .run(&[command, "--device", "cuda"])
+            .failed_with(&["built without CUDA", "; use --device cpu"]);
+    }
+    assert_eq!(place.names(""), [""; 0]);
 }
 
 #[test]

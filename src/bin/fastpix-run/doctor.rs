@@ -157,7 +157,7 @@ fn cpu_features() -> Vec<&'static str> {
 fn cuda() -> Cuda {
     Cuda {
         driver: None,
-        devices: Err(fastpix::EngineError::WithoutCuda.to_string()),
+        devices: Err("built without CUDA".to_owned()),
     }
 }
 

@@ -72,7 +72,10 @@ mod tests {
         assert_eq!(hinted(engine()), "no; use --device cpu");
         assert_eq!(hinted(engine().context("above")), "no; use --device cpu");
         assert_eq!(hinted(anyhow::anyhow!("else")), "no");
-        assert_eq!(hinted(EngineError::from(BackendError::Cancelled).into()), "no");
+        assert_eq!(
+            hinted(EngineError::from(BackendError::Cancelled).into()),
+            "no"
+        );
     }
 
     #[test]

@@ -149,13 +149,7 @@ impl Gpu {
             shared_mem_bytes: 0,
         };
         // SAFETY: the parameters are the kernel's, their buffers live until the stream is waited for.
-        unsafe {
-            self.stream
-                .launch_builder(&function)
-                .arg(op)
-                .launch(config)
-        }
-        .unwrap();
+        unsafe { self.stream.launch_builder(&function).arg(op).launch(config) }.unwrap();
         self.stream.synchronize().unwrap();
     }
 }

@@ -7,10 +7,10 @@ mod packing;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
-use fastpix::network::Activation;
 use fastpix::Dtype;
-use fastpix::cuda::parameters::{INLINE_TAPS, Op, RowRing, Taps, Tensor};
 use fastpix::cuda::parameters::Tap as TapParameter;
+use fastpix::cuda::parameters::{INLINE_TAPS, Op, RowRing, Taps, Tensor};
+use fastpix::network::Activation;
 use gpu::{Gpu, Halo, Rows, encode};
 use packing::Packing;
 use test_support::device::on_a_device;
@@ -156,7 +156,11 @@ fn check(case: &Case, dtype: Dtype, by: By) {
     };
     let sources: Vec<Rows> = case.taps.iter().map(source).collect();
     let (wide, pixel) = (packing.wide(), packing.pixel());
-    let classes: Vec<i32> = case.arrays["class"].f32().iter().map(|&c| c as i32).collect();
+    let classes: Vec<i32> = case.arrays["class"]
+        .f32()
+        .iter()
+        .map(|&c| c as i32)
+        .collect();
 
     // Results in rings of all rows and one more, with a halo of their own.
     let around = Halo {
@@ -232,7 +236,10 @@ fn check(case: &Case, dtype: Dtype, by: By) {
         };
         for row in 0..case.rows {
             for column in 0..case.columns {
-                let at = [(row << case.shift[0]) as i32, (column << case.shift[1]) as i32];
+                let at = [
+                    (row << case.shift[0]) as i32,
+                    (column << case.shift[1]) as i32,
+                ];
                 let at = at.repeat(batch);
                 gpu.stream.memcpy_htod(&at, &mut position).unwrap();
                 gpu.stream.synchronize().unwrap();

@@ -313,8 +313,7 @@ impl<'a> Job<'a> {
         };
         tensor.activations[Activation::Identity as usize] = input[0].ring(gpu.address(&inputs[0]));
         tensor.activations[Activation::Relu as usize] = input[1].ring(gpu.address(&inputs[1]));
-        tensor.activations[Activation::ConcatElu as usize] =
-            input[2].ring(gpu.address(&inputs[2]));
+        tensor.activations[Activation::ConcatElu as usize] = input[2].ring(gpu.address(&inputs[2]));
         let mut upload = |values: &[f32]| {
             more.push(gpu.upload(values));
             gpu.address(&more[more.len() - 1])
@@ -323,10 +322,18 @@ impl<'a> Job<'a> {
         let bias = upload(&pad(&arrays["bias"].f32(), count, width));
         let scratch = upload(&vec![f32::NAN; case.batch * width]);
         let integers = |name: &str| -> Vec<i32> {
-            arrays[name].usize().iter().map(|&value| value as i32).collect()
+            arrays[name]
+                .usize()
+                .iter()
+                .map(|&value| value as i32)
+                .collect()
         };
         let integers = ["class", "prefix_rows"].map(|name| gpu.upload(&integers(name)));
-        let codes: Vec<u16> = arrays["prefix"].usize().iter().map(|&code| code as u16).collect();
+        let codes: Vec<u16> = arrays["prefix"]
+            .usize()
+            .iter()
+            .map(|&code| code as u16)
+            .collect();
         let request = Request {
             seed: words(&arrays["seed"])[0],
             temperature: arrays["temperature"].f32()[0],
@@ -408,7 +415,11 @@ impl<'a> Job<'a> {
         let width = self.parameters.width as usize;
         let slices = threads / (width / 4);
         let by_slice = if slices > 1 { slices * width } else { 0 };
-        let parameters = if self.parameters.scratch == 0 { width } else { 0 };
+        let parameters = if self.parameters.scratch == 0 {
+            width
+        } else {
+            0
+        };
         let config = config(
             (blocks, self.parameters.batch as usize),
             threads,
@@ -433,7 +444,11 @@ impl<'a> Job<'a> {
         for pixel in gpu.download(&self.values).chunks(case.image_channels) {
             values.extend(&pixel[own.clone()]);
             let others = pixel[..own.start].iter().chain(&pixel[own.end..]);
-            assert!(others.into_iter().all(|&value| value == UNTOUCHED), "{}", case.name);
+            assert!(
+                others.into_iter().all(|&value| value == UNTOUCHED),
+                "{}",
+                case.name
+            );
         }
         values
     }
@@ -442,7 +457,11 @@ impl<'a> Job<'a> {
     /// rings hold what of them is in their rows.
     fn assert_input(&self, gpu: &Gpu, what: &str, expected: &[f64]) {
         let channels = self.case.input_channels();
-        let of: [fn(f64) -> f64; 3] = [|x| x, |x| x.max(0.0), |x| if x > 0.0 { x } else { x.exp_m1() }];
+        let of: [fn(f64) -> f64; 3] = [
+            |x| x,
+            |x| x.max(0.0),
+            |x| if x > 0.0 { x } else { x.exp_m1() },
+        ];
         for ((rows, buffer), f) in self.input.iter().zip(&self.inputs).zip(of) {
             let mut wanted = vec![0.0f64; rows.packed.len()];
             // Row by row, since a later one may take the place of an earlier one.
@@ -503,7 +522,10 @@ fn every_pixel_is_drawn_as_by_numpy() {
                         Encoding::Scaled => ((x * steps + steps).round() - steps) / steps,
                         _ => x,
                     };
-                    assert!(values.iter().zip(exactly).all(|(&x, y)| x == on_grid(y)), "{what}");
+                    assert!(
+                        values.iter().zip(exactly).all(|(&x, y)| x == on_grid(y)),
+                        "{what}"
+                    );
                 }
                 job.assert_input(&gpu, &what, &case.arrays["input"].values);
                 let position = gpu.download(&job.position);
@@ -561,7 +583,9 @@ fn only_the_current_row_is_kept_where_that_is_asked_for() {
             job.draw(&gpu, 64, case.pixels());
             let values = gpu.download(&job.values);
             let own = case.first_channel..case.first_channel + case.channels;
-            let expected = case.arrays["values"].values.chunks(case.pixels() * case.channels);
+            let expected = case.arrays["values"]
+                .values
+                .chunks(case.pixels() * case.channels);
             for (found, expected) in values.chunks(row).zip(expected) {
                 let found: Vec<f32> = found
                     .chunks(case.image_channels)
@@ -580,7 +604,10 @@ fn parameters_of_all_pixels_are_computed_and_nothing_else_is_written() {
     on_a_device(|| {
         let gpu = Gpu::new();
         for case in Case::all() {
-            for (threads, kept) in THREADS.into_iter().zip([Kept::All, Kept::Current, Kept::All]) {
+            for (threads, kept) in THREADS
+                .into_iter()
+                .zip([Kept::All, Kept::Current, Kept::All])
+            {
                 let mut job = Job::new(&gpu, &case, 2);
                 let blocks = match kept {
                     Kept::All => case.pixels(),
@@ -596,7 +623,13 @@ fn parameters_of_all_pixels_are_computed_and_nothing_else_is_written() {
                         let found = gpu.download(&job.params);
                         let expected = case.arrays["params"].values.chunks(of_image);
                         for (found, expected) in found.chunks(of_image).zip(expected) {
-                            assert_close(&case.name, &found[..count], &expected[..count], 1e-5, 1e-5);
+                            assert_close(
+                                &case.name,
+                                &found[..count],
+                                &expected[..count],
+                                1e-5,
+                                1e-5,
+                            );
                             assert!(found[count..].iter().all(|x| x.is_nan()));
                         }
                     }
@@ -741,7 +774,10 @@ fn log_likelihoods_are_those_of_the_cpu() {
     on_a_device(|| {
         let gpu = Gpu::new();
         for (number, case) in Scored::all().iter().enumerate() {
-            let mixture = matches!(case.distribution, OutputDistribution::LogisticMixture { .. });
+            let mixture = matches!(
+                case.distribution,
+                OutputDistribution::LogisticMixture { .. }
+            );
             if mixture && case.codes != 256 {
                 continue; // The CPU scores mixtures of 8-bit images only.
             }
@@ -753,7 +789,9 @@ fn log_likelihoods_are_those_of_the_cpu() {
                 .map(|(params, codes)| case.distribution.log_likelihood(params, codes))
                 .collect();
             assert_eq!(stages.len(), pixels * case.stages);
-            let expected = stages.chunks(case.stages).map(|stages| stages.iter().sum::<f64>());
+            let expected = stages
+                .chunks(case.stages)
+                .map(|stages| stages.iter().sum::<f64>());
             for (pixel, (found, expected)) in case.nats(&gpu).iter().zip(expected).enumerate() {
                 let rounding = case.arrays["rounding"].values[pixel];
                 // The same operations; only the elementary functions round differently.

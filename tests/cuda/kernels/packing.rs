@@ -66,12 +66,11 @@ impl Packing<'_> {
 
     /// Every k of some taps, padded.
     fn operands(&self, pixel_only: bool) -> Vec<(&Tap, usize)> {
-        let taps = self
-            .case
-            .taps
-            .iter()
-            .filter(|tap| tap.pixel || !pixel_only);
-        let every = |tap| self.padded_depth(tap, self.multiple()).map(move |k| (tap, k));
+        let taps = self.case.taps.iter().filter(|tap| tap.pixel || !pixel_only);
+        let every = |tap| {
+            self.padded_depth(tap, self.multiple())
+                .map(move |k| (tap, k))
+        };
         taps.flat_map(every).collect()
     }
 

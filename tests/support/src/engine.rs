@@ -7,8 +7,8 @@ use fastpix::cpu::isa::Isa;
 use fastpix::cuda::LaunchMode;
 use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use fastpix::{
-    Codes, Device, Dtype, Engine, EngineError, EngineOptions, EvaluationRequest,
-    Hooks, ImageRequest, Network, SampleRequest, Samples, U8Images, bits_per_dim,
+    Codes, Device, Dtype, Engine, EngineError, EngineOptions, EvaluationRequest, Hooks,
+    ImageRequest, Network, SampleRequest, Samples, U8Images, bits_per_dim,
 };
 
 /// Hyperparameters of an unconditional model of one block per level.
@@ -210,9 +210,7 @@ pub fn codes_of(images: &U8Images) -> &[u8] {
 /// Mixture parameters of every pixel of given images.
 pub fn parameters(engine: &Engine, images: &U8Images, classes: &[usize], mode: Mode) -> Vec<f32> {
     let parameters = engine.parameters(images, classes, mode);
-    parameters
-        .unwrap_or_else(|error| panic!("{error}"))
-        .values
+    parameters.unwrap_or_else(|error| panic!("{error}")).values
 }
 
 /// Bits per dimension of each of given images, and their mixture parameters.

@@ -157,7 +157,10 @@ pub fn staged(codes: usize) -> Network {
         .map(|name| net.graph.stage(name))
         .to_vec();
     let plain = |tensors: &[TensorId]| -> Vec<(TensorId, Activation)> {
-        tensors.iter().map(|&id| (id, Activation::Identity)).collect()
+        tensors
+            .iter()
+            .map(|&id| (id, Activation::Identity))
+            .collect()
     };
     let gate = |residual| Epilogue {
         gate: Some(Gate::TanhSigmoid),
@@ -187,9 +190,19 @@ pub fn staged(codes: usize) -> Network {
         });
         net.graph.op(op, skip, [0, 0]);
         let y = net.graph.tensor(format!("y {stage}"), [1, 1], f);
-        let op = net.op(&format!("y {stage}"), 2 * f, &[(skip, Activation::Relu)], &taps);
+        let op = net.op(
+            &format!("y {stage}"),
+            2 * f,
+            &[(skip, Activation::Relu)],
+            &taps,
+        );
         net.graph.op(op.epilogue(gate(Some(skip))), y, [0, 0]);
-        let op = net.op(&format!("head {stage}"), codes, &[(y, Activation::Relu)], &[[0, 0]]);
+        let op = net.op(
+            &format!("head {stage}"),
+            codes,
+            &[(y, Activation::Relu)],
+            &[[0, 0]],
+        );
         net.graph.parameters(op, stage);
     }
     net.finish("staged")
@@ -273,7 +286,12 @@ pub fn parameters(network: &Network, images: &Codes, classes: &[usize]) -> Vec<f
     let [count, height, width, _] = images.shape;
     let of = |image: usize| {
         let class = classes.get(image).copied();
-        of_image(network, images.images().nth(image).unwrap(), class, (height, width))
+        of_image(
+            network,
+            images.images().nth(image).unwrap(),
+            class,
+            (height, width),
+        )
     };
     (0..count).flat_map(of).collect()
 }
@@ -287,7 +305,9 @@ struct Grid {
 
 impl Grid {
     fn at(&self, row: isize, column: isize) -> Option<&[f64]> {
-        let row = usize::try_from(row).ok().filter(|&row| row < self.size[0])?;
+        let row = usize::try_from(row)
+            .ok()
+            .filter(|&row| row < self.size[0])?;
         let column = usize::try_from(column).ok();
         let column = column.filter(|&column| column < self.size[1])?;
         let first = (row * self.size[1] + column) * self.channels;
@@ -394,7 +414,9 @@ fn of_image(
 fn encoded(network: &Network, codes: &[u16]) -> Vec<f64> {
     match network.graph.input {
         InputEncoding::Scaled { ones, .. } => {
-            let values = codes.iter().map(|&code| network.graph.input.value(code).into());
+            let values = codes
+                .iter()
+                .map(|&code| network.graph.input.value(code).into());
             values.chain(ones.then_some(1.0)).collect()
         }
         InputEncoding::OneHot { classes } => codes

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use fastpix::{Network, U8Images};
 use fastpix::checkpoint::{Tensor, Tensors};
 use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use fastpix::{Network, U8Images};
 use npyz::{DType, NpyFile};
 
 use crate::engine::u8_images;

@@ -143,7 +143,10 @@ impl Cost {
             false => gpu.f32_flops,
         };
         // The pixel class with the most launches has those of all others.
-        let all = self.pixel_phase.iter().max_by_key(|launches| launches.len());
+        let all = self
+            .pixel_phase
+            .iter()
+            .max_by_key(|launches| launches.len());
         let stays = |stride: usize| {
             let launches = all.into_iter().flatten();
             let as_often = launches.filter(|launch| launch.stride <= stride);
@@ -319,7 +322,10 @@ mod tests {
 
     /// The launches of the pixels at which only the ops of the image's own grid run.
     fn finest(cost: &Cost) -> &[LaunchCost] {
-        let fewest = cost.pixel_phase.iter().min_by_key(|launches| launches.len());
+        let fewest = cost
+            .pixel_phase
+            .iter()
+            .min_by_key(|launches| launches.len());
         fewest.unwrap()
     }
 

@@ -155,11 +155,7 @@ impl Report {
         writeln!(
             text,
             "fastpix {} on {}, {}\n{}: {}",
-            self.version,
-            self.device,
-            self.precision,
-            self.model,
-            self.summary
+            self.version, self.device, self.precision, self.model, self.summary
         )?;
         match &self.prediction {
             Ok(name) => writeln!(

@@ -172,8 +172,7 @@ fn a_whole_model_runs_on_the_instructions() {
         image_size: None,
     };
     let network = pixelcnnpp::random(&hyper, 7).unwrap();
-    let backend =
-        |isa, threads| CpuBackend::with_isa(&network, isa, threads, Dtype::Bf16).unwrap();
+    let backend = |isa, threads| CpuBackend::with_isa(&network, isa, threads, Dtype::Bf16).unwrap();
     let images = |backend: &CpuBackend, first: u64, count: u64| {
         let images = (first..first + count).map(ImageRequest::new).collect();
         let request = SampleRequest::of((8, 12), images).seed(3);
