@@ -7,12 +7,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fastpix::cpu::element::{Element, WideBf16};
-use fastpix::cpu::gemm::{Columns, PANEL, Packed, accumulate_then};
+use fastpix::cpu::gemm::{Columns, Gemm, PANEL, Packed, accumulate_then};
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
 use fastpix::cpu::rows::Rows;
-use fastpix::model::{Epilogue, Hyperparameters, Layers, Plan, Term};
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use fastpix::network::Tap;
 use half::bf16;
 
 /// Bytes of weights that rotate: about what the pixel phase reads per pixel in f32.
@@ -25,13 +25,13 @@ struct Shape {
     phase: &'static str,
     rows: usize,
     segments: Vec<usize>,
-    /// Sums per row.
-    sums: usize,
+    /// Outputs per row.
+    outputs: usize,
 }
 
 impl Shape {
     fn flops(&self) -> f64 {
-        2.0 * (self.rows * self.segments.iter().sum::<usize>() * self.sums) as f64
+        2.0 * (self.rows * self.segments.iter().sum::<usize>() * self.outputs) as f64
     }
 
     fn name(&self) -> String {
@@ -39,37 +39,41 @@ impl Shape {
         let count = self.segments.len();
         format!(
             "{} [{}x{depth}]x[{depth}x{}] in {count}",
-            self.phase, self.rows, self.sums
+            self.phase, self.rows, self.outputs
         )
     }
 }
 
 /// The shapes, each with how many products of a whole image have it.
 fn shapes(batch: usize) -> BTreeMap<Shape, usize> {
-    let hyper = Hyperparameters::published_cifar();
-    let plan = Plan::new(&hyper, &Layers::new(&hyper));
+    let graph = pixelcnnpp::graph(&Hyperparameters::published_cifar());
+    let graph = graph.expect("a published model");
     let mut shapes = BTreeMap::new();
-    let mut count = |phase, rows, terms: &[Term], sums, times| {
-        if !terms.is_empty() {
-            let mut segments: Vec<usize> = terms.iter().map(|term| term.k).collect();
+    let mut count = |phase, rows, taps: &[Tap], outputs, times| {
+        if !taps.is_empty() {
+            let mut segments: Vec<usize> = taps.iter().map(|tap| tap.k).collect();
             segments.sort_unstable();
             let shape = Shape {
                 phase,
                 rows,
                 segments,
-                sums,
+                outputs,
             };
             *shapes.entry(shape).or_insert(0) += times;
         }
     };
-    for step in &plan.steps {
+    for op in &graph.ops {
         // As the engine splits it between two threads.
-        let gated = matches!(step.epilogue, Epilogue::Gate { .. });
-        let sums = step.channels().next_multiple_of(PANEL) * if gated { 2 } else { 1 };
-        let share = if sums / PANEL > 1 { sums / 2 } else { sums };
-        let side = 32 >> step.level;
-        count("row", side * batch, step.row_terms(), share, side);
-        count("pixel", batch, step.pixel_terms(), share, side * side);
+        let halves = if op.epilogue.gate.is_some() { 2 } else { 1 };
+        let outputs = op.channels().next_multiple_of(PANEL) * halves;
+        let part = if outputs / PANEL > 1 {
+            outputs / 2
+        } else {
+            outputs
+        };
+        let side = 32 / op.stride[0];
+        count("row", side * batch, op.row_taps(), part, side);
+        count("pixel", batch, op.pixel_taps(), part, side * side);
     }
     shapes
 }
@@ -82,12 +86,12 @@ struct Setting<E> {
     next: usize,
 }
 
-impl<E: Element> Setting<E> {
+impl<E: Gemm> Setting<E> {
     fn new(isa: Isa, shape: &Shape) -> Self {
         let entry = |segment: usize, k: usize, column: usize| {
             ((segment * 31 + k * 7 + column * 3) % 17) as f32 / 64.0 - 0.125
         };
-        let packed = Packed::new(isa, &shape.segments, shape.sums, Columns::Plain, entry);
+        let packed = Packed::new(isa, &shape.segments, shape.outputs, Columns::Plain, entry);
         let copies = (ROTATING_BYTES / packed.bytes()).clamp(1, 64);
         Self {
             weights: vec![packed; copies],
@@ -101,7 +105,7 @@ impl<E: Element> Setting<E> {
                         .collect()
                 })
                 .collect(),
-            acc: vec![0.0; shape.rows * shape.sums.next_multiple_of(PANEL)],
+            acc: vec![0.0; shape.rows * shape.outputs.next_multiple_of(PANEL)],
             next: 0,
         }
     }
@@ -118,13 +122,13 @@ impl<E: Element> Setting<E> {
         let weights = &self.weights[self.next];
         self.next = (self.next + 1) % self.weights.len();
         let mut operands = self.operands.iter_mut().zip(weights.segments());
-        let segments: [Rows<E>; 8] = std::array::from_fn(|_| match operands.next() {
+        let operands: [Rows<E>; 8] = std::array::from_fn(|_| match operands.next() {
             Some((operand, &k)) => rows(operand, k),
             None => rows(&mut [], 0),
         });
         let then = Some(self.weights[self.next].upcoming(0));
         let acc = rows(&mut self.acc, weights.panels() * PANEL);
-        let segments = &segments[..shape.segments.len()];
+        let operands = &operands[..shape.segments.len()];
         // SAFETY: operands and sums have these rows, and nothing else uses them.
         unsafe {
             accumulate_then(
@@ -132,7 +136,7 @@ impl<E: Element> Setting<E> {
                 weights,
                 0..weights.panels(),
                 0..shape.rows,
-                segments,
+                operands,
                 acc,
                 then,
             )
@@ -142,7 +146,7 @@ impl<E: Element> Setting<E> {
 }
 
 /// Time of a call: the best of several batches of calls.
-fn seconds<E: Element>(isa: Isa, shape: &Shape) -> f64 {
+fn seconds<E: Gemm>(isa: Isa, shape: &Shape) -> f64 {
     let mut setting = Setting::<E>::new(isa, shape);
     let calls = (5e7 / shape.flops()).ceil().max(1.0) as usize;
     let mut best = f64::INFINITY;
@@ -157,7 +161,7 @@ fn seconds<E: Element>(isa: Isa, shape: &Shape) -> f64 {
 }
 
 /// Prints the fraction of the peak that each shape reaches, and that of a whole image.
-fn fractions<E: Element + Measurable>(isa: Isa, precision: &str) {
+fn fractions<E: Gemm + Measurable>(isa: Isa, precision: &str) {
     let bandwidth = measured_bandwidth(isa, PEAK_BUDGET);
     println!(
         "{isa} {precision}: reading {:.0} GB/s from L2, {:.0} from L3, {:.0} from memory per core",
@@ -172,7 +176,7 @@ fn fractions<E: Element + Measurable>(isa: Isa, precision: &str) {
             let peak = before.max(measured_peak::<E>(isa, PEAK_BUDGET / 8));
             let rate = shape.flops() / seconds / 1e9;
             let depth: usize = shape.segments.iter().sum();
-            let bytes = (depth * shape.sums * size_of::<E>()) as f64;
+            let bytes = (depth * shape.outputs * size_of::<E>()) as f64;
             println!(
                 "  batch {batch:2} {:34} x {times:6} {rate:7.1} of {peak:7.1} GFLOP/s = {:5.1} %, weights at {:5.1} GB/s",
                 shape.name(),

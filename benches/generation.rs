@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::CudaError;
-use fastpix::model::{Hyperparameters, Weights};
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use fastpix::{
-    Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request, U8Images,
+    Codes, Device, Dtype, Engine, EngineOptions, EvaluationMode, EvaluationRequest, Hooks,
+    SampleRequest,
 };
 
 const SIZE: (usize, usize) = (32, 32);
@@ -36,82 +37,73 @@ fn generation(criterion: &mut Criterion) {
             false
         }
     };
-    let mut devices = vec![
-        (DeviceChoice::Cpu, Precision::F32),
-        (DeviceChoice::Cpu, Precision::Bf16),
-    ];
+    let mut devices = vec![(Device::Cpu, Dtype::F32), (Device::Cpu, Dtype::Bf16)];
     if gpu {
-        devices.extend([Precision::F32, Precision::F16].map(|p| (DeviceChoice::Cuda(vec![0]), p)));
+        devices.extend([Dtype::F32, Dtype::F16].map(|dtype| (Device::Cuda(vec![0]), dtype)));
     }
     let hyper = Hyperparameters::published_cifar();
-    let weights = Weights::random(&hyper, 1).expect("random weights are finite");
+    let network = pixelcnnpp::random(&hyper, 1).expect("random weights are finite");
     let mut group = criterion.benchmark_group("generation");
     group
         .sample_size(10)
         .sampling_mode(SamplingMode::Flat)
         .warm_up_time(Duration::from_millis(1));
-    for (device, precision) in devices {
+    for (device, dtype) in devices {
         let place = match &device {
-            DeviceChoice::Cpu => "cpu",
+            Device::Cpu => "cpu",
             _ => "cuda",
         };
-        let options = EngineOptions {
-            device,
-            precision,
-            ..EngineOptions::default()
-        };
-        let engine = match Engine::new(&weights, &options) {
+        let options = EngineOptions::new().device(device).dtype(dtype);
+        let engine = match Engine::new(&network, &options) {
             Ok(engine) => engine,
             Err(reason) => {
-                println!("skipped {precision} on {place}: {reason}");
+                println!("skipped {dtype} on {place}: {reason}");
                 continue;
             }
         };
         for batch in [1, 16] {
-            let request = Request {
-                size: SIZE,
-                items: (0..batch as u64)
-                    .map(|index| Item {
-                        index,
-                        ..Item::default()
-                    })
-                    .collect(),
-                seed: 0,
-                temperature: 1.0,
-                continuous: false,
-                path: Path::Cached,
-            };
-            let images = U8Images {
+            let request = SampleRequest::new(SIZE, batch);
+            let images = Codes {
                 shape: [batch, SIZE.0, SIZE.1, 3],
-                levels: vec![128; batch * SIZE.0 * SIZE.1 * 3],
+                values: vec![128; batch * SIZE.0 * SIZE.1 * 3],
             };
-            let cached = || engine.generate(&request, &Control::default());
-            let forward = || engine.params(&images, &[], Path::Forward, &Control::default());
+            let cached = || engine.sample(&request);
+            let whole_image = || {
+                let request = EvaluationRequest {
+                    images: &images,
+                    classes: &[],
+                    mode: EvaluationMode::WholeImage,
+                    likelihoods: false,
+                };
+                engine.evaluate(&request, &mut Hooks::new(), &mut |part| {
+                    std::hint::black_box(part);
+                })
+            };
             // Taken in turns, so that other work on the machine slows both alike.
-            let (mut cached_time, mut forward_time) = (Duration::MAX, Duration::MAX);
+            let (mut cached_time, mut whole_time) = (Duration::MAX, Duration::MAX);
             for _ in 0..3 {
                 cached_time = cached_time.min(timed(cached));
-                forward_time = forward_time.min(timed(forward));
+                whole_time = whole_time.min(timed(whole_image));
             }
-            let naive = forward_time * (SIZE.0 * SIZE.1) as u32;
+            let naive = whole_time * (SIZE.0 * SIZE.1) as u32;
             println!(
-                "{precision} batch {batch} on {}: cached {cached_time:.3?}, naive {naive:.3?} \
-                 (extrapolated from one evaluation of {forward_time:.3?}): {:.0} times faster",
+                "{dtype} batch {batch} on {}: cached {cached_time:.3?}, naive {naive:.3?} \
+                 (extrapolated from one evaluation of {whole_time:.3?}): {:.0} times faster",
                 engine.device(),
                 naive.as_secs_f64() / cached_time.as_secs_f64()
             );
-            group.bench_function(format!("cached/{place}/{precision}/{batch}"), |bencher| {
+            group.bench_function(format!("cached/{place}/{dtype}/{batch}"), |bencher| {
                 bencher.iter(cached);
             });
-            group.bench_function(format!("forward/{place}/{precision}/{batch}"), |bencher| {
-                bencher.iter(forward);
+            group.bench_function(format!("whole-image/{place}/{dtype}/{batch}"), |bencher| {
+                bencher.iter(whole_image);
             });
         }
     }
     group.finish();
 }
 
-/// LaunchMode and instructions of cached and of naive generation on the emulated driver.
+/// Launches and instructions of cached and of naive generation on the emulated driver.
 fn count_on_cuda() {
     let emulator = cuda_emulator::install().expect("the emulator takes the driver's place");
     emulator.configure("CHECKS", "none").expect("a setting");
@@ -121,24 +113,13 @@ fn count_on_cuda() {
         nr_mix: 2,
         ..Hyperparameters::published_cifar()
     };
-    let weights = Weights::random(&hyper, 1).expect("random weights are finite");
-    let options = EngineOptions {
-        device: DeviceChoice::Cuda(vec![0]),
-        ..EngineOptions::default()
-    };
-    let engine = Engine::new(&weights, &options).expect("the emulator has a device");
-    let counts = [Path::Cached, Path::Forward].map(|path| {
-        let request = Request {
-            size: (8, 8),
-            items: vec![Item::default(); 2],
-            seed: 0,
-            temperature: 1.0,
-            continuous: false,
-            path,
-        };
+    let network = pixelcnnpp::random(&hyper, 1).expect("random weights are finite");
+    let options = EngineOptions::new().device(Device::Cuda(vec![0]));
+    let engine = Engine::new(&network, &options).expect("the emulator has a device");
+    let counts = [EvaluationMode::Cached, EvaluationMode::WholeImage].map(|mode| {
+        let request = SampleRequest::new((8, 8), 2).mode(mode);
         emulator.reset_counters().expect("counters");
-        let made = engine.generate(&request, &Control::default());
-        made.expect("images");
+        engine.sample(&request).expect("images");
         let counters: serde_json::Value =
             serde_json::from_str(&emulator.counters().expect("counters")).expect("JSON");
         let kernels = counters["devices"][0]["kernels"].as_object();

@@ -1,28 +1,34 @@
 //! Counts what the CUDA backend launches, reads and computes for the published CIFAR model, and predicts
 //! from it how long a batch should take: `cargo run --release --example gpu_cost > docs/gpu-cost.md`.
 //!
-//! LaunchMode and bytes come from the plan (`fastpix::cuda::cost`); sectors and bank conflicts from the
-//! emulated driver, which executes the kernels; registers and spills from `ptxas`, which is taken
-//! from beside `NVCC`, or from `PATH`.
+//! Launches and bytes come from the graph (the cost model of the program's bench); sectors and bank
+//! conflicts from the emulated driver, which executes the kernels; registers and spills from `ptxas`,
+//! which is taken from beside `NVCC`, or from `PATH`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use cost::{Cost, Gpu, LaunchCost};
 use fastpix::cuda::MODULES;
-use fastpix::cuda::cost::{Cost, Gpu, LaunchCost};
-use fastpix::model::{Hyperparameters, Weights};
-use fastpix::{Control, DeviceChoice, Engine, EngineOptions, Item, Path, Precision, Request};
+use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use fastpix::network::Network;
+use fastpix::{Device, Dtype, Engine, EngineOptions, SampleRequest};
+
+/// The cost model of the program's bench, which uses more of it.
+#[allow(dead_code)]
+#[path = "../src/bin/fastpix-run/bench/cost.rs"]
+mod cost;
 
 const SIDE: usize = 32;
 const BATCH: usize = 16;
 /// What is executed: all kinds of rows and pixels of the published layers.
 const EXECUTED: (usize, usize) = (4, 4);
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
+const DTYPES: [Dtype; 2] = [Dtype::F32, Dtype::F16];
 
 fn main() -> Result<()> {
-    let hyper = Hyperparameters::published_cifar();
+    let network = pixelcnnpp::random(&Hyperparameters::published_cifar(), 1)?;
     println!("# What the CUDA backend costs\n");
     println!(
         "Counted and predicted, not timed: nothing here was measured on a GPU. Made by `cargo run \
@@ -30,48 +36,58 @@ fn main() -> Result<()> {
          per level, 160 filters, 10 mixtures), {SIDE} x {SIDE}, batch {BATCH} unless stated. bf16 \
          costs what f16 does.\n"
     );
-    let cost = |precision, batch| Cost::new(&hyper, precision, (SIDE, SIDE), batch);
-    launches(&cost(Precision::F32, BATCH));
-    bytes(&PRECISIONS.map(|precision| (precision, cost(precision, BATCH))));
-    accesses(&hyper)?;
+    let cost = |dtype, batch| Cost::new(&network.graph, dtype, (SIDE, SIDE), batch);
+    launches(&cost(Dtype::F32, BATCH));
+    bytes(&DTYPES.map(|dtype| (dtype, cost(dtype, BATCH))));
+    accesses(&network)?;
     kernels()?;
     predictions(cost);
     Ok(())
 }
 
+/// How often something that is so many of `all` happens.
+fn often(count: u64, all: u64) -> String {
+    match all / count.max(1) {
+        1 => "every".into(),
+        n if n * count == all => format!("every {n}th"),
+        _ => format!("{count} of {all}"),
+    }
+}
+
 fn launches(cost: &Cost) {
-    println!("## LaunchMode\n\n| what | launches |\n|---|---|");
-    for (levels, launches) in cost.pixel_phase.iter().enumerate() {
-        let (levels, count) = (levels + 1, launches.len());
-        println!("| a pixel at which {levels} level(s) are active | {count} |");
+    println!("## Launches\n\n| what | launches |\n|---|---|");
+    let all: u64 = cost.pixels.iter().sum();
+    for (launches, &pixels) in cost.pixel_phase.iter().zip(&cost.pixels).rev() {
+        let (pixels, count) = (often(pixels, all), launches.len());
+        println!("| a pixel of a kind that {pixels} pixel is of | {count} |");
     }
     println!(
         "| a pixel, on average (asked: at most 32) | {:.2} |",
-        cost.launches_per_pixel()
+        per_pixel(cost, |_| 1)
     );
-    for row in [0, 1, 2] {
-        let count = cost.row_phase[row].len();
-        println!("| the row phase of row {row} of every 4 | {count} |");
+    for (class, launches) in cost.row_phase.iter().enumerate() {
+        let (period, count) = (cost.rows.len(), launches.len());
+        println!("| the row phase of row {class} of every {period} | {count} |");
     }
     println!("| a batch, as kernels | {} |", cost.launches());
     println!("| a batch, as graphs | {SIDE} |\n");
 }
 
-/// The average over the pixels of an image, and over its rows.
-fn averages(cost: &Cost, of: fn(&LaunchCost) -> u64) -> (f64, f64) {
-    let sum = |launches: &[LaunchCost]| launches.iter().map(of).sum::<u64>() as f64;
-    // Of 16 pixels one has all levels active and three have two.
-    let pixel = cost.pixel_phase.iter().map(|launches| sum(launches));
-    let pixel = pixel.zip([12.0, 3.0, 1.0]).map(|(sum, of)| sum * of / 16.0);
-    let row = cost.row_phase.iter().map(|launches| sum(launches) / 4.0);
-    (pixel.sum(), row.sum())
+/// Something of the launches of a pixel, on average over an image.
+fn per_pixel(cost: &Cost, of: fn(&LaunchCost) -> u64) -> f64 {
+    cost.over_pixels(of) as f64 / (SIDE * SIDE) as f64
 }
 
-fn bytes(costs: &[(Precision, Cost)]) {
+/// Something of the launches of a row phase, on average over an image.
+fn per_row(cost: &Cost, of: fn(&LaunchCost) -> u64) -> f64 {
+    cost.over_rows(of) as f64 / SIDE as f64
+}
+
+fn bytes(costs: &[(Dtype, Cost)]) {
     println!("## Bytes and operations\n");
     println!(
         "On average. Repeated reads by several blocks count each time; they end in the L2. \
-         Operations are two per multiply-add, filling included.\n"
+         Operations are two per multiply-add, padding included.\n"
     );
     println!("| what | f32 | f16 |\n|---|---|---|");
     let line = |what: &str, of: &dyn Fn(&Cost) -> String| {
@@ -80,46 +96,50 @@ fn bytes(costs: &[(Precision, Cost)]) {
     };
     let mega = |value: f64| format!("{:.3} M", value / 1e6);
     line("a pixel: weight bytes read", &|cost| {
-        mega(cost.weight_bytes_per_pixel().0)
+        mega(per_pixel(cost, |launch| launch.weight_bytes))
     });
     line("a pixel: the fewest possible", &|cost| {
-        mega(cost.weight_bytes_per_pixel().1)
+        mega(per_pixel(cost, |launch| launch.fewest_weight_bytes))
     });
     line("a pixel: ratio (asked: at most 1.05)", &|cost| {
-        let (read, fewest) = cost.weight_bytes_per_pixel();
+        let read = per_pixel(cost, |launch| launch.weight_bytes);
+        let fewest = per_pixel(cost, |launch| launch.fewest_weight_bytes);
         format!("{:.4}", read / fewest)
     });
-    let operands = |launch: &LaunchCost| (launch.blocks * launch.block_bytes) - launch.weight_bytes;
-    let operations = |launch: &LaunchCost| launch.blocks * launch.block_operations;
+    fn operands(launch: &LaunchCost) -> u64 {
+        launch.blocks * launch.block_bytes - launch.weight_bytes
+    }
+    fn operations(launch: &LaunchCost) -> u64 {
+        launch.blocks * launch.block_operations
+    }
     line("a pixel: operand bytes read, all images", &|cost| {
-        mega(averages(cost, operands).0)
+        mega(per_pixel(cost, operands))
     });
     line("a pixel: operations, all images", &|cost| {
-        mega(averages(cost, operations).0)
+        mega(per_pixel(cost, operations))
     });
     line("a row phase: weight bytes read", &|cost| {
-        mega(averages(cost, |launch| launch.weight_bytes).1)
+        mega(per_row(cost, |launch| launch.weight_bytes))
     });
     line("a row phase: the fewest possible", &|cost| {
-        mega(averages(cost, |launch| launch.fewest_weight_bytes).1)
+        mega(per_row(cost, |launch| launch.fewest_weight_bytes))
     });
     line("a row phase: operand bytes read", &|cost| {
-        mega(averages(cost, operands).1)
+        mega(per_row(cost, operands))
     });
     line("a row phase: operations", &|cost| {
-        mega(averages(cost, operations).1)
+        mega(per_row(cost, operations))
     });
     println!(
-        "\nEvery image's block reads the output nin: that, not the products, is what the ratio is \
-         above 1 for. In f16 the 4 channels of the image are filled up to 8 besides.\n"
+        "\nEvery image's block reads the weights of the parameters: that, not the products, is what the ratio is \
+         above 1 for. In f16 the 4 channels of the image are padded to 8 besides.\n"
     );
 }
 
 /// Executes the kernels on the emulated driver.
-fn accesses(hyper: &Hyperparameters) -> Result<()> {
+fn accesses(network: &Network) -> Result<()> {
     let emulator = cuda_emulator::install()?;
     emulator.configure("CHECKS", "none")?;
-    let weights = Weights::random(hyper, 1)?;
     let (height, width) = EXECUTED;
     println!("## Memory accesses of the kernels, executed\n");
     println!(
@@ -129,30 +149,17 @@ fn accesses(hyper: &Hyperparameters) -> Result<()> {
          beyond those that the width of the access needs.\n"
     );
     println!(
-        "| kernel | precision | launches | sectors / ideal | conflicts / accesses | warp \
+        "| kernel | dtype | launches | sectors / ideal | conflicts / accesses | warp \
          instructions a launch |\n|---|---|---|---|---|---|"
     );
-    for precision in PRECISIONS {
-        let options = EngineOptions {
-            device: DeviceChoice::Cuda(vec![0]),
-            precision,
-            ..EngineOptions::default()
-        };
-        let engine = Engine::new(&weights, &options)?;
-        let items = (0..BATCH as u64).map(|index| Item {
-            index,
-            ..Item::default()
-        });
-        let request = Request {
-            size: EXECUTED,
-            items: items.collect(),
-            seed: 0,
-            temperature: 1.0,
-            continuous: false,
-            path: Path::Cached,
-        };
+    for dtype in DTYPES {
+        let options = EngineOptions::new()
+            .device(Device::Cuda(vec![0]))
+            .dtype(dtype);
+        let engine = Engine::new(network, &options)?;
+        let request = SampleRequest::new(EXECUTED, BATCH);
         emulator.reset_counters()?;
-        engine.generate(&request, &Control::default())?;
+        engine.sample(&request)?;
         let counters: serde_json::Value = serde_json::from_str(&emulator.counters()?)?;
         let kernels: BTreeMap<String, serde_json::Value> =
             serde_json::from_value(counters["devices"][0]["kernels"].clone())?;
@@ -163,7 +170,7 @@ fn accesses(hyper: &Hyperparameters) -> Result<()> {
             };
             let (sectors, ideal) = (of("global_sectors")?, of("global_sectors_ideal")?);
             println!(
-                "| `{name}` | {precision} | {} | {:.3} | {} / {} | {} |",
+                "| `{name}` | {dtype} | {} | {:.3} | {} / {} | {} |",
                 of("launches")?,
                 sectors as f64 / ideal.max(1) as f64,
                 of("shared_conflicts")?,
@@ -323,27 +330,27 @@ fn kernels() -> Result<()> {
     Ok(())
 }
 
-fn predictions(cost: impl Fn(Precision, usize) -> Cost) {
+fn predictions(cost: impl Fn(Dtype, usize) -> Cost) {
     println!("## Predicted time of a batch\n");
     println!(
         "**Predictions of a model, not measurements.** The model and the source of each number are in \
-         the documentation of `fastpix::cuda::cost` (src/cuda/cost.rs): dependent launches at 0.5 us \
+         the documentation of src/bin/fastpix-run/bench/cost.rs: dependent launches at 0.5 us \
          plus three trips to the L2 each, and bytes over bandwidth or operations over half of the \
          peak, whichever is longer. Seconds for a batch of {SIDE} x {SIDE} images; in brackets, the \
          part of it in the row phase.\n"
     );
-    println!("| GPU | precision | batch 1 | 16 | 64 | 256 |\n|---|---|---|---|---|---|");
+    println!("| GPU | dtype | batch 1 | 16 | 64 | 256 |\n|---|---|---|---|---|---|");
     for gpu in &Gpu::KNOWN {
-        for precision in PRECISIONS {
+        for dtype in DTYPES {
             let cells = [1, 16, 64, 256].map(|batch| {
-                let prediction = cost(precision, batch).predict(gpu);
+                let prediction = cost(dtype, batch).predict(gpu);
                 prediction.map_or("-".to_owned(), |prediction| {
                     let seconds = prediction.seconds();
                     let row = 100.0 * prediction.row_phase / seconds;
                     format!("{seconds:.3} ({row:.0} %)")
                 })
             });
-            println!("| {} | {precision} | {} |", gpu.name, cells.join(" | "));
+            println!("| {} | {dtype} | {} |", gpu.name, cells.join(" | "));
         }
     }
     println!("\nf16 and bf16 have no kernels for the T4 (they need compute capability 8.0).");

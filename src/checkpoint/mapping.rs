@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::shown;
-use super::names::{self, AVERAGE, Meaning};
 use super::source::{Entry, Source};
 use super::{Averages, CheckpointError, Ignored, Tensor, pytorch};
+use crate::families::pixelcnnpp::names::{self, AVERAGE, Meaning};
 use crate::families::pixelcnnpp::{self, Hyperparameters, HyperparametersError, WeightsError};
 
 /// How one tensor of the model is made from tensors in the file.
@@ -55,7 +55,9 @@ impl Mapping {
         raw_weights: bool,
     ) -> Result<Self, CheckpointError> {
         let entries = source.entries();
-        let mut mapping = if !names::any_canonical(entries) && pytorch::names::recognised(entries) {
+        let mut mapping = if !names::any_canonical(entries.iter().map(|entry| entry.name.as_str()))
+            && pytorch::names::recognised(entries)
+        {
             pytorch::names::map(path, entries)?
         } else {
             canonical(path, entries, raw_weights)?

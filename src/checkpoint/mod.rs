@@ -14,7 +14,6 @@ mod detect;
 mod error;
 mod inspect;
 mod mapping;
-mod names;
 mod npz;
 mod pytorch;
 mod safetensors;
@@ -22,31 +21,17 @@ mod save;
 mod source;
 mod tensorflow;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::families::pixelcnnpp::{self, Hyperparameters};
 use crate::network::{Dtype, Network};
 
+pub use crate::families::{Tensor, Tensors};
 pub use error::CheckpointError;
 pub use inspect::{Inspection, TensorInfo};
 use mapping::Mapping;
 use source::Source;
-
-/// A tensor read from a model file, converted to f32.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Row-major shape.
-    pub shape: Vec<usize>,
-    /// The values, `shape.iter().product()` of them.
-    pub values: Vec<f32>,
-}
-
-/// Tensors under their canonical names: the original TensorFlow variables without `model/`
-/// (`conv2d_0/V`, `/g`, `/b`, `deconv2d_0/...`, `dense_0/...`, `conditional_weights_0/hw`), or
-/// `/W` in place of `/V` and `/g` where a file holds weights that are already folded.
-pub type Tensors = BTreeMap<String, Tensor>;
 
 /// What a model file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

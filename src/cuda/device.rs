@@ -218,6 +218,13 @@ impl Device {
         Ok(values)
     }
 
+    /// Makes this thread one that works on the device. Most calls do so by themselves, but not those
+    /// that free graphs and host memory.
+    pub fn bind(&self) -> Result<(), CudaError> {
+        let bound = self.stream.context().bind_to_thread();
+        bound.context("working on a device from another thread")
+    }
+
     /// Free and total bytes.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.stream

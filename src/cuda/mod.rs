@@ -13,6 +13,8 @@ mod modules;
 mod packed;
 pub mod parameters;
 mod queue;
+mod row_copies;
+mod sampling;
 mod session;
 mod tiling;
 

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::{CudaGraph, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys};
+use cudarc::driver::{CudaGraph, PinnedHostSlice, sys};
 
 use super::LaunchMode;
 use super::buffers::{BatchShape, BufferPlan, Buffers, KeptValues};
@@ -12,7 +12,8 @@ use super::error::{Context, CudaError};
 use super::launches::{Builder, Launch, Part, StageLaunch};
 use super::packed::PackedNetwork;
 use super::parameters::Request;
-use super::queue::{AHEAD, RowQueue};
+use super::queue::RowQueue;
+use super::row_copies::{RowCopies, pinned};
 use crate::backend::{BackendError, Evaluation, PixelPosition, PixelSource, check_values};
 use crate::network::layout::{Extent, Shape};
 use crate::network::{Dtype, Graph, Network};
@@ -56,6 +57,13 @@ pub(super) enum Event<'a> {
 
 /// Is told events in order; the run ends with its error, if it returns one.
 pub(super) type Follow<'a> = &'a mut dyn FnMut(Event<'_>) -> Result<(), BackendError>;
+
+impl Drop for DeviceModel {
+    fn drop(&mut self) {
+        // A device that cannot be reached has nothing to free.
+        let _ = self.device.bind();
+    }
+}
 
 impl DeviceModel {
     pub fn new(
@@ -161,6 +169,7 @@ fn prepare<'a>(
     batch: &Batch<'_>,
     kept: &'a mut Option<Session>,
 ) -> Result<&'a mut Session, CudaError> {
+    device.bind()?;
     let session = match kept.take() {
         Some(session) if session.buffers.shape == shape => session,
         other => {
@@ -316,6 +325,22 @@ impl Session {
         graph: &Graph,
         launch_mode: LaunchMode,
         batch: &Batch<'_>,
+        source: Option<&mut (dyn PixelSource + '_)>,
+        follow: Follow<'_>,
+    ) -> Result<(), BackendError> {
+        let result = self.rows(device, graph, launch_mode, batch, source, follow);
+        // What is still queued when a run ends early uses what the next one needs.
+        let synchronized = device.synchronize();
+        result?;
+        Ok(synchronized?)
+    }
+
+    fn rows(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        launch_mode: LaunchMode,
+        batch: &Batch<'_>,
         mut source: Option<&mut (dyn PixelSource + '_)>,
         follow: Follow<'_>,
     ) -> Result<(), BackendError> {
@@ -328,7 +353,6 @@ impl Session {
             rows.deliver(done, follow)?;
             follow(Event::Progress(done * width, pixels))?;
             if batch.cancelled() {
-                device.synchronize()?;
                 return Err(BackendError::Cancelled);
             }
             match &mut source {
@@ -455,62 +479,4 @@ impl Session {
         // Work may still read what is on this thread's stack and heap.
         Ok(device.synchronize()?)
     }
-}
-
-/// Rows of values on their way to the host; none if the device does not keep rows.
-struct RowCopies {
-    /// That of row r at `r % AHEAD`.
-    rows: Option<[PinnedHostSlice<f32>; AHEAD]>,
-    delivered: usize,
-}
-
-impl RowCopies {
-    fn new(device: &Device, buffers: &Buffers) -> Result<Self, CudaError> {
-        let rows = match &buffers.values {
-            Some(values) if buffers.shape.values == KeptValues::Row => {
-                let len = values.len();
-                Some([pinned(device, len)?, pinned(device, len)?])
-            }
-            _ => None,
-        };
-        Ok(Self { rows, delivered: 0 })
-    }
-
-    /// Queues the copy of a row that was just queued.
-    fn copy(&mut self, device: &Device, buffers: &Buffers, row: usize) -> Result<(), CudaError> {
-        if let (Some(rows), Some(values)) = (&mut self.rows, &buffers.values) {
-            let copied = device.stream.memcpy_dtoh(values, &mut rows[row % AHEAD]);
-            copied.context("copying a row from the device")?;
-        }
-        Ok(())
-    }
-
-    /// Hands on the rows before `done` that were not yet.
-    fn deliver(&mut self, done: usize, follow: Follow<'_>) -> Result<(), BackendError> {
-        if let Some(rows) = &self.rows {
-            for row in self.delivered..done {
-                let values = rows[row % AHEAD].as_slice();
-                let values = values.context("copying a row from the device")?;
-                follow(Event::Row(row, values))?;
-            }
-            self.delivered = done;
-        }
-        Ok(())
-    }
-}
-
-/// Host memory that the device copies to by itself, all zeros.
-fn pinned<T: DeviceRepr + ValidAsZeroBits>(
-    device: &Device,
-    len: usize,
-) -> Result<PinnedHostSlice<T>, CudaError> {
-    const CONTEXT: &str = "allocating host memory";
-    let context = device.stream.context();
-    // SAFETY: it is filled below, before anything reads it.
-    let allocated = unsafe { context.alloc_pinned_with_flags(len, 0) };
-    let mut slice: PinnedHostSlice<T> = allocated.context(CONTEXT)?;
-    let start = slice.as_mut_ptr().context(CONTEXT)?;
-    // SAFETY: `slice` owns `len` numbers from here on, of which zero bits are valid ones.
-    unsafe { std::ptr::write_bytes(start, 0, len) };
-    Ok(slice)
 }

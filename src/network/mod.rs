@@ -16,12 +16,15 @@
 
 mod builder;
 mod cost;
+mod derive;
 mod dtype;
 mod encoding;
 pub mod layout;
 mod op;
 mod schedule;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::ops::Range;
@@ -155,7 +158,7 @@ impl Network {
     /// # Errors
     /// When a view goes beyond its layer, or a bias or class term has the wrong length.
     pub fn new(graph: Graph, weights: Weights, info: Info) -> Result<Self, BuildError> {
-        builder::check_weights(&graph, &weights)?;
+        weights::check(&graph, &weights)?;
         Ok(Self {
             graph,
             weights,

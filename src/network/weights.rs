@@ -1,6 +1,8 @@
 //! Weights by layer, and how taps look at them.
 
+use super::builder::{BuildError, error};
 use super::op::{Op, Tap};
+use super::{Graph, InputEncoding};
 
 /// Index into [`Weights::layers`].
 pub type LayerId = usize;
@@ -68,4 +70,71 @@ impl Weights {
             _ => bias,
         }
     }
+}
+
+/// Checks that every view lies within its layer.
+pub(super) fn check(graph: &Graph, weights: &Weights) -> Result<(), BuildError> {
+    let layer = |op: &Op, id: LayerId| match weights.layers.get(id) {
+        Some(layer) => Ok(layer),
+        None => error(
+            &op.name,
+            format!("layers 0 to {}", weights.layers.len()),
+            id.to_string(),
+        ),
+    };
+    for op in &graph.ops {
+        for tap in &op.taps {
+            let length = layer(op, tap.weights.layer)?.weight.len();
+            let half = tap.weights.half.min(tap.k);
+            let ends = [half, tap.k].into_iter().filter(|&end| end > 0);
+            let ends = ends.map(|end| tap.weights.index(end - 1, op.outputs - 1));
+            let last = ends.max().unwrap_or(0);
+            if last >= length {
+                return error(
+                    &op.name,
+                    format!("more than {last} weights"),
+                    length.to_string(),
+                );
+            }
+        }
+        for &id in &op.biases {
+            let length = layer(op, id)?.bias.len();
+            if length != op.outputs {
+                return error(
+                    &op.name,
+                    format!("a bias of {}", op.outputs),
+                    length.to_string(),
+                );
+            }
+        }
+        if let (Some(id), Some(classes)) = (op.class, graph.condition.classes()) {
+            let length = layer(op, id)?.weight.len();
+            if length != classes * op.outputs {
+                return error(
+                    &op.name,
+                    format!("{classes} class terms of {}", op.outputs),
+                    length.to_string(),
+                );
+            }
+        }
+    }
+    if let InputEncoding::Embedding {
+        classes,
+        channels,
+        table,
+    } = graph.input
+    {
+        let length = weights
+            .layers
+            .get(table)
+            .map_or(0, |layer| layer.weight.len());
+        if length != classes * channels {
+            return error(
+                "embedding",
+                format!("a table of {classes} x {channels}"),
+                length.to_string(),
+            );
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,8 @@ mod math;
 mod matrix;
 /// Instruction sets, samples and likelihoods against the original implementation's numbers.
 mod parity;
+/// Images of the embedded models are those of earlier versions.
+mod pinned;
 /// Results depend on no batch, thread or instruction set, on models of any shape.
 mod properties;
 /// Barriers, panics, partitions.

@@ -12,11 +12,7 @@ use super::super::mapping::{self, Mapped, Mapping};
 use super::super::source::Entry;
 use super::super::{Averages, CheckpointError, Ignored};
 use super::recipe::{BatchNorm, Recipe, canonical_axes};
-use crate::families::pixelcnnpp::{Hyperparameters, HyperparametersError, Layers};
-use crate::network::LayerId;
-
-/// Levels of the ports, whose modules are named for them.
-const LEVELS: usize = 3;
+use crate::families::pixelcnnpp::{Hyperparameters, HyperparametersError, Layers, port};
 
 /// What wrappers put before every name: `DataParallel`, an outer module, `torch.compile`.
 const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
@@ -115,7 +111,7 @@ pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointE
     if let Ok(hyper) = &inferred {
         let layers = Layers::new(hyper);
         let mut folded_norm = false;
-        for (layer, module) in modules_of(&layers) {
+        for (layer, module) in port::modules(&layers) {
             let name = &layers.all[layer].name;
             mapping.file_names.insert(name.clone(), module.clone());
             let Some(tensors) = modules.get(module.as_str()) else {
@@ -173,43 +169,6 @@ fn notes(hyper: &Hyperparameters, folded_norm: bool) -> Vec<String> {
     notes
 }
 
-/// The module of every layer.
-fn modules_of(layers: &Layers) -> Vec<(LayerId, String)> {
-    let mut modules = vec![
-        (layers.u_init, "u_init.conv".to_owned()),
-        (layers.ul_init_above, "ul_init.0.conv".to_owned()),
-        (layers.ul_init_left, "ul_init.1.conv".to_owned()),
-        (layers.output, "nin_out.lin_a".to_owned()),
-    ];
-    // The port numbers the layers of the way down in order of use.
-    for level in 0..LEVELS {
-        for (pass, number, blocks) in [
-            ("up_layers", level, &layers.up[level]),
-            ("down_layers", LEVELS - 1 - level, &layers.down[level]),
-        ] {
-            for (row, pair) in blocks.iter().enumerate() {
-                for (stream, block) in [("u_stream", &pair.u), ("ul_stream", &pair.ul)] {
-                    let module = format!("{pass}.{number}.{stream}.{row}");
-                    modules.push((block.conv_in, format!("{module}.conv_input.conv")));
-                    modules.push((block.conv_out, format!("{module}.conv_out.conv")));
-                    if let Some(nin) = block.nin {
-                        modules.push((nin, format!("{module}.nin_skip.lin_a")));
-                    }
-                }
-            }
-        }
-    }
-    for (number, pair) in layers.downsample.iter().enumerate() {
-        modules.push((pair.u, format!("downsize_u_stream.{number}.conv")));
-        modules.push((pair.ul, format!("downsize_ul_stream.{number}.conv")));
-    }
-    for (number, pair) in layers.upsample.iter().rev().enumerate() {
-        modules.push((pair.u, format!("upsize_u_stream.{number}.deconv")));
-        modules.push((pair.ul, format!("upsize_ul_stream.{number}.deconv")));
-    }
-    modules
-}
-
 /// Infers the hyperparameters from the shapes of a few layers.
 fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, HyperparametersError> {
     let weight = |module: &str| {
@@ -251,7 +210,7 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
         }
     };
     let hyper = Hyperparameters {
-        levels: LEVELS,
+        levels: port::LEVELS,
         nr_resnet,
         nr_filters,
         nr_mix,

@@ -8,13 +8,17 @@
 mod builder;
 mod hyperparameters;
 mod layers;
+pub(crate) mod names;
+pub(crate) mod port;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use hyperparameters::{Hyperparameters, HyperparametersError};
 pub use layers::{Block, BlockPair, Layer, LayerKind, Layers, Stack, StackPair};
 pub use weights::WeightsError;
 
-use crate::checkpoint::Tensors;
+use super::Tensors;
 use crate::network::{Graph, Info, Network, Weights};
 
 /// The structure of the model with these hyperparameters.

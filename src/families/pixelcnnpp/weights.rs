@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Hyperparameters, HyperparametersError, Layer, LayerKind, Layers};
-use crate::checkpoint::{Tensor, Tensors};
 use crate::distribution::Philox;
+use crate::families::{Tensor, Tensors};
 use crate::network::{self, BuildError, Weights};
 
 /// TensorFlow's `l2_normalize` floor under the squared norm of convolutions.

@@ -2,8 +2,10 @@
 
 mod cases;
 mod gpu;
+mod likelihood;
 mod output;
 mod packing;
+mod stage;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;

@@ -1,7 +1,5 @@
 //! What the names in a file mean, for files that keep the names of the original program.
 
-use super::source::Entry;
-
 /// What a tensor's name says about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -100,11 +98,10 @@ fn is_canonical(name: &str) -> bool {
     }
 }
 
-/// Whether any of these tensors has a canonical name.
-pub(crate) fn any_canonical(entries: &[Entry]) -> bool {
-    entries
-        .iter()
-        .any(|entry| matches!(meaning(&entry.name), Meaning::Weight { .. }))
+/// Whether any of these is a canonical name.
+pub(crate) fn any_canonical<'a>(names: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut names = names.into_iter();
+    names.any(|name| matches!(meaning(name), Meaning::Weight { .. }))
 }
 
 #[cfg(test)]
