@@ -175,29 +175,6 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vl")
 }
 
-/// The processor features that matter here, each with whether this machine has it, for a report.
-pub fn features_summary() -> Vec<(&'static str, bool)> {
-    #[cfg(target_arch = "x86_64")]
-    let features = vec![
-        ("sse4.2", is_x86_feature_detected!("sse4.2")),
-        ("avx", is_x86_feature_detected!("avx")),
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("f16c", is_x86_feature_detected!("f16c")),
-        ("avx512f", is_x86_feature_detected!("avx512f")),
-        ("avx512bw", is_x86_feature_detected!("avx512bw")),
-        ("avx512dq", is_x86_feature_detected!("avx512dq")),
-        ("avx512vl", is_x86_feature_detected!("avx512vl")),
-        ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
-        ("amx_bf16", amx::available()),
-    ];
-    #[cfg(target_arch = "aarch64")]
-    let features = vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))];
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let features = Vec::new();
-    features
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
