@@ -32,18 +32,6 @@ fn doctor_tells_what_the_machine_offers() {
     }
 }
 
-#[cfg(not(feature = "cuda"))]
-#[test]
-fn without_the_feature_a_cuda_device_is_refused_in_one_line() {
-    let place = Place::new();
-    for command in ["generate", "bench"] {
-        place
-            .run(&[command, "--device", "cuda"])
-            .failed_with(&["built without CUDA", "; use --device cpu"]);
-    }
-    assert_eq!(place.names(""), [""; 0]);
-}
-
 #[test]
 fn help_and_version_succeed() {
     let place = Place::new();

@@ -250,7 +250,12 @@ impl fmt::Display for Hyperparameters {
             f,
             " PixelCNN++ of nr_resnet {}, {} filters, {} mixtures, {} channels",
             self.nr_resnet, self.nr_filters, self.nr_mix, self.channels
-        )
+        )?;
+        match self.levels {
+            LEVELS => Ok(()),
+            1 => write!(f, ", 1 level"),
+            levels => write!(f, ", {levels} levels"),
+        }
     }
 }
 
