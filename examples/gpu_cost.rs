@@ -45,21 +45,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// How often something that is so many of `all` happens.
-fn often(count: u64, all: u64) -> String {
-    match all / count.max(1) {
-        1 => "every".into(),
-        n if n * count == all => format!("every {n}th"),
-        _ => format!("{count} of {all}"),
-    }
-}
-
 fn launches(cost: &Cost) {
     println!("## Launches\n\n| what | launches |\n|---|---|");
     let all: u64 = cost.pixels.iter().sum();
-    for (launches, &pixels) in cost.pixel_phase.iter().zip(&cost.pixels).rev() {
-        let (pixels, count) = (often(pixels, all), launches.len());
-        println!("| a pixel of a kind that {pixels} pixel is of | {count} |");
+    let mut kinds: Vec<_> = cost.pixel_phase.iter().zip(&cost.pixels).collect();
+    kinds.sort_by_key(|(launches, _)| launches.len());
+    for (launches, pixels) in kinds {
+        let count = launches.len();
+        println!("| each of {pixels} of {all} pixels | {count} |");
     }
     println!(
         "| a pixel, on average (asked: at most 32) | {:.2} |",

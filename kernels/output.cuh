@@ -267,8 +267,9 @@ __device__ __forceinline__ void draw_mixture(const Output &out, Place at, const 
             __syncwarp();
         }
     }
-    if (out.request->continuous) return;
-    for (int c = lane; c < out.channels; c += 32) x[c] = nearest_value(out.input, x[c]);
+    for (int c = lane; c < out.channels; c += 32) {
+        if (!out.request->continuous) x[c] = nearest_value(out.input, x[c]);
+    }
 }
 
 template <typename T> __device__ __forceinline__ void output_mixture(const Output &out) {
