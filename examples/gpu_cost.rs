@@ -55,7 +55,7 @@ fn launches(cost: &Cost) {
         println!("| each of {pixels} of {all} pixels | {count} |");
     }
     println!(
-        "| a pixel, on average (asked: at most 32) | {:.2} |",
+        "| a pixel, on average (bound: at most 32) | {:.2} |",
         per_pixel(cost, |_| 1)
     );
     for (class, launches) in cost.row_phase.iter().enumerate() {
@@ -94,7 +94,7 @@ fn bytes(costs: &[(Dtype, Cost)]) {
     line("a pixel: the fewest possible", &|cost| {
         mega(per_pixel(cost, |launch| launch.fewest_weight_bytes))
     });
-    line("a pixel: ratio (asked: at most 1.05)", &|cost| {
+    line("a pixel: ratio (bound: at most 1.05)", &|cost| {
         let read = per_pixel(cost, |launch| launch.weight_bytes);
         let fewest = per_pixel(cost, |launch| launch.fewest_weight_bytes);
         format!("{:.4}", read / fewest)
@@ -138,7 +138,7 @@ fn accesses(network: &Network) -> Result<()> {
     println!(
         "Counted by the emulated driver over all pixels of {BATCH} images of {height} x {width}, \
          random weights. Sectors are of 32 bytes, against the fewest that hold the bytes that a \
-         warp asked for (asked: at most 1.1). Conflicts are passes over the banks of shared memory \
+         warp asked for (bound: at most 1.1). Conflicts are passes over the banks of shared memory \
          beyond those that the width of the access needs.\n"
     );
     println!(

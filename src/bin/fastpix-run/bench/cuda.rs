@@ -45,7 +45,7 @@ struct Batch {
     predicted_row_phase_seconds: Option<f64>,
     naive_seconds: f64,
     speedup: f64,
-    /// LaunchMode of kernels.
+    /// Launches of kernels.
     launches: u64,
     cache_bytes: usize,
 }
