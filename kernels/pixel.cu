@@ -8,13 +8,13 @@
 // outputs are finished as in row.cu and written over the oldest row of the rings, which the row phase
 // has used.
 //
-// Weights: [unit][piece][k / 4][4]: a unit is 4 channels, 4 columns or (gated: a, a, b, b, a, a, b,
+// Weights: [panel][piece][k / 4][4]: a panel is 4 channels, 4 columns or (gated: a, a, b, b, a, a, b,
 // b) 8; piece p of a thread's four k is column quad p % quads of k % 4 = p / quads. So the threads
 // of a warp read neighbouring 16 bytes, and each byte is read by one thread, once.
 //
-// Launch: grid (units, ceil(batch / ROWS)), as many threads as quads of k, 32 to 256, that is one
+// Launch: grid (panels, ceil(batch / ROWS)), as many threads as quads of k, 32 to 256, that is one
 // quad each for k up to 1024; shared memory: 8 x ROWS x COLUMNS floats. Per launch: depth * columns
-// * 4 bytes of weights per ROWS images, batch * depth * 4 bytes of operands per unit, 2 * batch *
+// * 4 bytes of weights per ROWS images, batch * depth * 4 bytes of operands per panel, 2 * batch *
 // depth * columns operations.
 //
 // How it was arrived at: the launch is bound by latency, so a block is given few columns (40 blocks
@@ -59,13 +59,13 @@ __device__ __forceinline__ void pixel_op(const Op &op) {
     constexpr int KEPT = VALUES > 32 ? VALUES / 32 : 1;
     __shared__ float by_warp[MAX_THREADS / 32][VALUES];
 
-    const int unit = blockIdx.x;
+    const int panel = blockIdx.x;
     const int first_image = blockIdx.y * ROWS;
     const int images = min(ROWS, op.batch - first_image);
     const int row = op.position->x >> op.row_shift;
     const int column = op.position->y >> op.column_shift;
     const int quads = op.depth / 4;
-    const float4 *weights = static_cast<const float4 *>(op.weights) + (size_t)unit * 4 * QUADS * quads;
+    const float4 *weights = static_cast<const float4 *>(op.weights) + (size_t)panel * 4 * QUADS * quads;
 
     float sums[VALUES];
 #pragma unroll
@@ -118,12 +118,12 @@ __device__ __forceinline__ void pixel_op(const Op &op) {
     for (int item = threadIdx.x; item < 4 * images; item += blockDim.x) {
         const int image = first_image + item / 4;
         const int within = item % 4;
-        const int channel = 4 * unit + within;
-        // Places of the sum (and of b, when gated) among the unit's columns.
+        const int channel = 4 * panel + within;
+        // Places of the sum (and of b, when gated) among the panel's columns.
         const int place = QUADS == 2 ? within / 2 * 4 + within % 2 : within;
         const float *start = op.partial ? op.partial + ((size_t)column * op.batch + image) * op.width
                                           : op.bias + (size_t)op.classes[image] * op.width;
-        start += unit * COLUMNS + place;
+        start += panel * COLUMNS + place;
         float a = start[0];
         float b = QUADS == 2 ? start[2] : 0.0f;
         for (int w = 0; w < warps; w++) {

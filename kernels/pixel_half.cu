@@ -2,19 +2,19 @@
 // What is computed is said in pixel.cu; operands and weights are of the half type.
 // Compiled for: compute_80
 //
-// Weights: [unit][k / 32][lane][8]: a unit is 8 columns of the mma, that is 8 channels or (gated) a
+// Weights: [panel][k / 32][lane][8]: a panel is 8 columns of the mma, that is 8 channels or (gated) a
 // and b of 4, alternating; lane (g, t) holds k 8 t to 8 t + 7 of column g (half.cuh). So a warp reads 512
 // contiguous bytes per chunk of 32 k, and each byte is read once. k is padded with zeros at the very
 // end only: a piece of 8 k lies within one tap.
 //
-// Launch: grid (units, ceil(batch / 16)), 2 to 16 warps: one for every two chunks of k up to 1024.
-// Shared memory: 16 x 128 floats. Per launch: depth * 8 * 2 bytes of weights per unit and 16
+// Launch: grid (panels, ceil(batch / 16)), 2 to 16 warps: one for every two chunks of k up to 1024.
+// Shared memory: 16 x 128 floats. Per launch: depth * 8 * 2 bytes of weights per panel and 16
 // images, 16 * depth * 2 bytes of operands per block, 2 * 16 * depth * 8 operations per block.
 //
 // How it was arrived at: as pixel.cu, the launch is bound by latency, so warps split k and each
 // issues all of its loads at once, weights and starts first: they do not depend on the last launch.
 // An mma has 16 rows whatever the batch, so one kernel serves every batch: rows beyond it repeat the last
-// image, whose bytes are read anyway, and their sums are dropped. Gating 4 channels per unit, not 8, makes
+// image, whose bytes are read anyway, and their sums are dropped. Gating 4 channels per panel, not 8, makes
 // 40 blocks of 160 channels, each reading half as much. Operands are used by one warp only, so
 // they go from the cache to registers; shared memory adds the warps' sums, in a fixed order.
 
@@ -24,7 +24,7 @@ namespace pixel_half {
 
 constexpr int MAX_WARPS = 16;
 constexpr int IMAGES = 16;
-constexpr int UNIT = 8;
+constexpr int PANEL = 8;
 constexpr int AT_ONCE = 2; // chunks loaded together
 
 // This lane's pieces of two images' operands; zeros beyond the last tap.
@@ -42,16 +42,16 @@ __device__ __forceinline__ void load(const Op &op, Place low_at, int high_image,
 
 template <typename T>
 __device__ __forceinline__ void pixel_op(const Op &op) {
-    __shared__ __align__(8) float by_warp[MAX_WARPS][IMAGES * UNIT];
+    __shared__ __align__(8) float by_warp[MAX_WARPS][IMAGES * PANEL];
 
-    const int unit = blockIdx.x;
+    const int panel = blockIdx.x;
     const int first_image = blockIdx.y * IMAGES;
     const int images = min(IMAGES, op.batch - first_image);
     const int lane = threadIdx.x % 32;
     const int warp = threadIdx.x / 32;
     const int warps = blockDim.x / 32;
     const int chunks = (op.depth + CHUNK - 1) / CHUNK;
-    const uint4 *weights = static_cast<const uint4 *>(op.weights) + (size_t)unit * chunks * 32 + lane;
+    const uint4 *weights = static_cast<const uint4 *>(op.weights) + (size_t)panel * chunks * 32 + lane;
 
     uint4 w[AT_ONCE];
     auto load_weights = [&](int first) {
@@ -70,9 +70,9 @@ __device__ __forceinline__ void pixel_op(const Op &op) {
     // The first two warps finish two outputs per thread: two channels, or a and b of one.
     const int pair = threadIdx.x % 4;
     const int within = threadIdx.x / 4;
-    const bool finishes = threadIdx.x < IMAGES * UNIT / 2 && within < images;
+    const bool finishes = threadIdx.x < IMAGES * PANEL / 2 && within < images;
     const Place at = {row, column, first_image + within};
-    const int channel = op.gate ? unit * (UNIT / 2) + pair : unit * UNIT + 2 * pair;
+    const int channel = op.gate ? panel * (PANEL / 2) + pair : panel * PANEL + 2 * pair;
     float result[2];
     if (finishes) {
         const float *start = op.partial ? op.partial + ((size_t)column * op.batch + at.image) * op.width
@@ -96,9 +96,9 @@ __device__ __forceinline__ void pixel_op(const Op &op) {
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) multiply_add<T>(sums, low[i], high[i], w[i]);
     }
-    const int to = lane / 4 * UNIT + lane % 4 * 2;
+    const int to = lane / 4 * PANEL + lane % 4 * 2;
     *reinterpret_cast<float2 *>(&by_warp[warp][to]) = make_float2(sums[0], sums[1]);
-    *reinterpret_cast<float2 *>(&by_warp[warp][to + 8 * UNIT]) = make_float2(sums[2], sums[3]);
+    *reinterpret_cast<float2 *>(&by_warp[warp][to + 8 * PANEL]) = make_float2(sums[2], sums[3]);
     __syncthreads();
 
     if (!finishes) return;

@@ -174,17 +174,17 @@ impl<'a> Source<'a> {
         packed
     }
 
-    /// The weights for the pixel kernel: units of `unit_channels` channels.
-    fn pixel(&self, channels: usize, unit_channels: usize) -> Vec<f32> {
+    /// The weights for the pixel kernel: panels of `panel_channels` channels.
+    fn pixel(&self, channels: usize, panel_channels: usize) -> Vec<f32> {
         let operands = self.operands(self.op.pixel_taps());
         let mut packed = Vec::new();
         if self.dtype == Dtype::F32 {
             let column_quads = if self.gated { 2 } else { 1 };
-            for unit in 0..channels / unit_channels {
+            for panel in 0..channels / panel_channels {
                 for within in 0..4 {
                     for quad in 0..column_quads {
                         for four in operands.chunks(4) {
-                            let first = 4 * (unit * column_quads + quad);
+                            let first = 4 * (panel * column_quads + quad);
                             let columns = first..first + 4;
                             packed.extend(columns.map(|j| self.weight(four[within], j)));
                         }
@@ -194,8 +194,8 @@ impl<'a> Source<'a> {
             return packed;
         }
         let halves = if self.gated { 2 } else { 1 };
-        for unit in 0..channels / unit_channels {
-            let place = |_, c| self.place(c % halves, unit * unit_channels + c / halves);
+        for panel in 0..channels / panel_channels {
+            let place = |_, c| self.place(c % halves, panel * panel_channels + c / halves);
             self.lanes(&mut packed, &operands, 1, place);
         }
         packed
@@ -276,8 +276,8 @@ impl PackedProduct {
         let width = packed_width(op, dtype);
         let pixel_depth = pixel_depth(&network.graph, op.pixel_taps(), dtype);
         // The batch decides on images and threads only.
-        let unit = PixelBlock::new(dtype, source.gated, pixel_depth, 1).channels;
-        let pixel = source.pixel(channels, unit);
+        let panel = PixelBlock::new(dtype, source.gated, pixel_depth, 1).channels;
+        let pixel = source.pixel(channels, panel);
         // Rows of the bias are looked up by class, for all ops alike.
         let classes = network.graph.condition.classes();
         Ok(Self {

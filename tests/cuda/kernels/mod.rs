@@ -267,7 +267,7 @@ fn check(case: &Case, dtype: Dtype, by: By) {
                         rows: 0,
                         ..op
                     };
-                    let blocks = (packing.units(), batch.div_ceil(images));
+                    let blocks = (packing.panels(), batch.div_ceil(images));
                     gpu.launch(pixel_kernel, blocks, threads, &pixel_op);
                 }
             }

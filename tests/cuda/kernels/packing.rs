@@ -121,11 +121,11 @@ impl Packing<'_> {
         let operands = self.operands(true);
         let mut weights = Vec::new();
         if self.dtype == Dtype::F32 {
-            for unit in 0..self.padded() / 4 {
+            for panel in 0..self.padded() / 4 {
                 for piece in 0..4 * self.halves() {
                     for four in operands.chunks(4) {
                         let (tap, k) = four[piece / self.halves()];
-                        let first = 4 * (unit * self.halves() + piece % self.halves());
+                        let first = 4 * (panel * self.halves() + piece % self.halves());
                         let columns = first..first + 4;
                         weights.extend(columns.map(|j| self.weight(tap, k, self.output(j))));
                     }
@@ -134,12 +134,12 @@ impl Packing<'_> {
             let depth = operands.len();
             return Packed { weights, depth };
         }
-        // [unit][k / 32][lane][8]: 8 channels, or a and b of 4 by turns.
-        for unit in 0..self.units() {
+        // [panel][k / 32][lane][8]: 8 channels, or a and b of 4 by turns.
+        for panel in 0..self.panels() {
             for chunk in operands.chunks(32) {
                 self.lanes(&mut weights, chunk, |c| {
                     let channels = 8 / self.halves();
-                    let channel = unit * channels + c / self.halves();
+                    let channel = panel * channels + c / self.halves();
                     let known = channel < self.channels();
                     known.then_some(c % self.halves() * self.channels() + channel)
                 });
@@ -150,7 +150,7 @@ impl Packing<'_> {
     }
 
     /// Blocks of the pixel kernel for each group of images.
-    pub fn units(&self) -> usize {
+    pub fn panels(&self) -> usize {
         match self.dtype {
             Dtype::F32 => self.padded() / 4,
             _ => self.padded() * self.halves() / 8,
