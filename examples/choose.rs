@@ -28,7 +28,9 @@ fn main() -> anyhow::Result<()> {
                 let mut drawn = vec![0.0; values.len()];
                 graph.output.sample(parameters, random, 1.0, &mut drawn);
                 let codes: Vec<u16> = drawn.iter().map(|&x| graph.input.code(x)).collect();
-                let likelihood = graph.output.log_likelihood(parameters, &codes);
+                let likelihood = graph
+                    .output
+                    .log_likelihood(parameters, &codes, &graph.input);
                 if likelihood > best {
                     best = likelihood;
                     for (value, code) in values.iter_mut().zip(codes) {

@@ -147,12 +147,19 @@ impl Caller for Sampling<'_, '_> {
                     graph
                         .output
                         .sample(parameters, draws, request.temperature, values);
-                    let mixture =
-                        matches!(graph.output, OutputDistribution::LogisticMixture { .. });
-                    if mixture && !request.continuous {
-                        for value in &mut *values {
-                            *value = graph.input.value(graph.input.code(*value));
-                        }
+                    for value in &mut *values {
+                        *value = match graph.output {
+                            OutputDistribution::LogisticMixture { .. } if request.continuous => {
+                                *value
+                            }
+                            OutputDistribution::LogisticMixture { .. } => {
+                                graph.input.value(graph.input.code(*value))
+                            }
+                            // The number of a class is a code.
+                            OutputDistribution::Categorical { .. } => {
+                                graph.input.value(*value as u16)
+                            }
+                        };
                     }
                 }
             }
@@ -191,15 +198,19 @@ impl Caller for Sampling<'_, '_> {
         };
         let position = PixelPosition { row, column, stage };
         let first = (row * self.request.size.1 + column) * self.graph.channels();
-        let given = |prefix: &[u16]| prefix.len() > first;
-        if self.request.images.iter().all(|image| given(&image.prefix)) {
+        let given = |image: usize| self.request.images[image].prefix.len() > first;
+        if (0..self.request.images.len()).all(given) {
             return true;
         }
         together.parameters.get(0, parameters);
-        let chosen = source
-            .choose(position, parameters, values)
-            .and_then(|()| check_values(&self.graph.input, values, position));
-        match chosen {
+        let check = |values: &[f32]| {
+            // What is chosen for the pixels of a prefix is not used.
+            let of_images = values.chunks(self.graph.output.channels()).enumerate();
+            let mut used = of_images.filter(|&(image, _)| !given(image));
+            used.try_for_each(|(_, values)| check_values(&self.graph.input, values, position))
+        };
+        let chosen = source.choose(position, parameters, values);
+        match chosen.and_then(|()| check(values)) {
             Ok(()) => {
                 together.values.set(0, values);
                 true

@@ -85,18 +85,21 @@ impl Mixture {
         }
     }
 
-    /// Log-likelihood of an 8-bit pixel in nats: each channel's probability is that of its bin on
-    /// the 256-code grid, with open bins at 0 and 255.
-    pub fn log_likelihood(&self, params: &[f32], pixel: &[u16]) -> f64 {
+    /// Log-likelihood of a pixel of codes 0 to `codes - 1` in nats: each channel's probability is
+    /// that of its bin on the grid of codes, with open bins at both ends.
+    pub fn log_likelihood(&self, params: &[f32], pixel: &[u16], codes: usize) -> f64 {
+        let grid = Grid {
+            centre: (codes - 1) as f32 / 2.0,
+        };
         let logits = &params[..self.nr_mix];
         let log_norm = log_sum_exp(logits.iter().map(|&logit| f64::from(logit)));
         log_sum_exp((0..self.nr_mix).map(|mix| {
             let channels: f64 = (0..self.channels)
                 .map(|channel| {
-                    let linear = self.linear(params, channel, mix, |c| value(pixel[c]));
+                    let linear = self.linear(params, channel, mix, |c| grid.value(pixel[c]));
                     let mean = self.mean(params, channel, mix) + linear;
                     let log_scale = self.log_scale(params, channel, mix);
-                    f64::from(log_bin(value(pixel[channel]), mean, log_scale))
+                    f64::from(grid.log_bin(grid.value(pixel[channel]), mean, log_scale))
                 })
                 .sum();
             channels + f64::from(logits[mix]) - log_norm
@@ -104,31 +107,38 @@ impl Mixture {
     }
 }
 
-/// The value of an 8-bit code.
-fn value(code: u16) -> f32 {
-    (f32::from(code) - 127.5) / 127.5
+/// The values that codes can have: neighbours are `1 / centre` apart.
+struct Grid {
+    /// The middle of the codes.
+    centre: f32,
 }
 
-/// Log-probability of the bin of `x` under a logistic distribution, computed in f32 with the
-/// thresholds of the original so that both take the same branch.
-fn log_bin(x: f32, mean: f32, log_scale: f32) -> f32 {
-    const HALF_BIN: f32 = 1.0 / 255.0;
-    let centered = x - mean;
-    let inverse_scale = (-log_scale).exp();
-    let plus = inverse_scale * (centered + HALF_BIN);
-    let minus = inverse_scale * (centered - HALF_BIN);
-    if x < -0.999 {
-        return plus - softplus(plus);
+impl Grid {
+    fn value(&self, code: u16) -> f32 {
+        (f32::from(code) - self.centre) / self.centre
     }
-    if x > 0.999 {
-        return -softplus(minus);
-    }
-    let bin = sigmoid(plus) - sigmoid(minus);
-    if bin > SMALLEST_BIN {
-        bin.max(1e-12).ln()
-    } else {
-        let middle = inverse_scale * centered;
-        middle - log_scale - 2.0 * softplus(middle) - 127.5f32.ln()
+
+    /// Log-probability of the bin of `x` under a logistic distribution, computed in f32 with the
+    /// thresholds of the original so that both take the same branch.
+    fn log_bin(&self, x: f32, mean: f32, log_scale: f32) -> f32 {
+        let half_bin = 1.0 / (2.0 * self.centre);
+        let centered = x - mean;
+        let inverse_scale = (-log_scale).exp();
+        let plus = inverse_scale * (centered + half_bin);
+        let minus = inverse_scale * (centered - half_bin);
+        if x < -0.999 {
+            return plus - softplus(plus);
+        }
+        if x > 0.999 {
+            return -softplus(minus);
+        }
+        let bin = sigmoid(plus) - sigmoid(minus);
+        if bin > SMALLEST_BIN {
+            bin.max(1e-12).ln()
+        } else {
+            let middle = inverse_scale * centered;
+            middle - log_scale - 2.0 * softplus(middle) - self.centre.ln()
+        }
     }
 }
 

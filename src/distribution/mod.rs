@@ -12,14 +12,14 @@ pub use categorical::Categorical;
 pub use logistic::Mixture;
 pub use philox::{Draws, Philox, uniform};
 
-use crate::network::{Graph, OutputDistribution};
+use crate::network::{Graph, InputEncoding, OutputDistribution};
 
 impl OutputDistribution {
     /// Draws the values of a stage of a pixel into `values`, one per channel.
     ///
     /// `temperature` (positive, 1 for the model's own distribution) divides the logits and
-    /// multiplies the scales. Values of a mixture are in `[-1, 1]`, those of a categorical
-    /// distribution the numbers of classes.
+    /// multiplies the scales. Values of a mixture are in `[-1, 1]`; a categorical distribution gives
+    /// the numbers of classes, which are codes: [`InputEncoding::value`] makes values of them.
     pub fn sample(&self, parameters: &[f32], draws: Draws, temperature: f32, values: &mut [f32]) {
         match *self {
             Self::LogisticMixture { mixtures, channels } => {
@@ -38,15 +38,16 @@ impl OutputDistribution {
         }
     }
 
-    /// Log-likelihood of the codes of a stage of a pixel, in nats.
-    pub fn log_likelihood(&self, parameters: &[f32], codes: &[u16]) -> f64 {
+    /// Log-likelihood of the codes of a stage of a pixel, in nats; codes have the values that
+    /// `input` gives them.
+    pub fn log_likelihood(&self, parameters: &[f32], codes: &[u16], input: &InputEncoding) -> f64 {
         match *self {
             Self::LogisticMixture { mixtures, channels } => {
                 let mixture = Mixture {
                     nr_mix: mixtures,
                     channels,
                 };
-                mixture.log_likelihood(parameters, codes)
+                mixture.log_likelihood(parameters, codes, input.codes())
             }
             Self::Categorical { classes, .. } => {
                 let logits = parameters.chunks(classes);
@@ -66,7 +67,7 @@ impl Graph {
         stages
             .map(|(parameters, stage)| {
                 let codes = &codes[stage.channels.clone()];
-                self.output.log_likelihood(parameters, codes)
+                self.output.log_likelihood(parameters, codes, &self.input)
             })
             .sum()
     }

@@ -107,7 +107,7 @@ fn likelihood_of_extreme_parameters_matches_the_original() {
     let nll: Vec<f32> = params
         .chunks(100)
         .zip(u16(&edge["x_u8"].u8()).chunks(3))
-        .map(|(params, pixel)| -mixture.log_likelihood(params, pixel) as f32)
+        .map(|(params, pixel)| -mixture.log_likelihood(params, pixel, 256) as f32)
         .collect();
     let expected = &edge["nll_nats_per_pixel"].values;
     let bits = |nats: f64| nats / (nll.len() as f64 * 3.0 * std::f64::consts::LN_2);

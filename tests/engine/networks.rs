@@ -1,6 +1,8 @@
 use fastpix::{Codes, Dtype, Network};
 use test_support::engine::{MODES, Mode, batch, engine, sample};
-use test_support::networks::{dilated, images, mixture, parameters, sequence, staged};
+use test_support::networks::{
+    dilated, dilated_scaled, images, mixture, parameters, sequence, staged,
+};
 use test_support::reference::assert_close;
 
 use crate::devices::Device;
@@ -11,6 +13,7 @@ fn cases() -> Vec<(Network, (usize, usize))> {
         (dilated(10), (7, 5)),
         (dilated(2), (1, 1)),
         (dilated(3), (5, 1)),
+        (dilated_scaled(9), (4, 5)),
         (staged(6), (5, 7)),
         (sequence(), (80, 1)),
         (mixture(1), (3, 5)),

@@ -103,7 +103,15 @@ impl Building {
 /// Two causal layers, the first of 7x7 taps, the second with taps two columns and three rows
 /// apart; no residual; one of `classes` classes per pixel.
 pub fn dilated(classes: usize) -> Network {
-    let input = InputEncoding::OneHot { classes };
+    dilated_from(classes, InputEncoding::OneHot { classes })
+}
+
+/// The same, of scaled values: a class of pixels is a code, and its value is fed back.
+pub fn dilated_scaled(codes: usize) -> Network {
+    dilated_from(codes, InputEncoding::Scaled { codes, ones: true })
+}
+
+fn dilated_from(classes: usize, input: InputEncoding) -> Network {
     let output = OutputDistribution::Categorical {
         classes,
         channels: 1,
