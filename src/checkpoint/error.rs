@@ -12,6 +12,7 @@ const SHOWN: usize = 120;
 /// Every message is one line naming the file, the tensor or offset, what was expected and what
 /// was found. Text taken from the file is escaped and cut.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
     #[error("{}: cannot {action}: {source}", shown_path(path))]

@@ -35,6 +35,7 @@ use source::Source;
 
 /// What a model file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Format {
     /// One `.safetensors` file.
     Safetensors,
@@ -89,11 +90,34 @@ pub struct Ignored {
 
 /// How to load a model file.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// Load the raw weights even where moving averages are present.
     pub raw_weights: bool,
     /// The hyperparameters, in place of those that the file states or that its tensors show.
     pub hyperparameters: Option<Hyperparameters>,
+}
+
+impl LoadOptions {
+    /// The defaults: moving averages where there are any, hyperparameters from the file.
+    pub const fn new() -> Self {
+        Self {
+            raw_weights: false,
+            hyperparameters: None,
+        }
+    }
+
+    /// Whether to load the raw weights even where moving averages are present.
+    pub fn raw_weights(mut self, raw_weights: bool) -> Self {
+        self.raw_weights = raw_weights;
+        self
+    }
+
+    /// The hyperparameters, in place of those that the file states or that its tensors show.
+    pub fn hyperparameters(mut self, hyperparameters: Hyperparameters) -> Self {
+        self.hyperparameters = Some(hyperparameters);
+        self
+    }
 }
 
 /// A model's tensors, loaded and checked against its hyperparameters.

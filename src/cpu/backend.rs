@@ -27,6 +27,7 @@ const CACHED_IMAGES: usize = 16;
 
 /// How the CPU backend is set up.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct CpuOptions {
     /// Threads; all cores when `None`.
     pub threads: Option<usize>,

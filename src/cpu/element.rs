@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
 
-use super::simd::Store;
+use super::simd::{Simd, Store, round_to_bf16};
 
 /// A number that operands and weights are stored as. Sums are always f32.
 pub trait Element: Pod + Send + Sync + std::fmt::Debug + Store + 'static {
@@ -59,4 +59,15 @@ impl Element for WideBf16 {
     }
     const PAD: usize = 1;
     const GROUP: usize = 1;
+}
+
+impl Store for WideBf16 {
+    #[inline(always)]
+    unsafe fn store_all<L: Simd>(to: *mut WideBf16, value: L::F) {
+        // SAFETY: the caller's promise; it is an f32 in memory.
+        unsafe {
+            let bits = L::shift_left::<16>(round_to_bf16::<L>(value));
+            L::store(to.cast(), L::from_bits(bits));
+        }
+    }
 }

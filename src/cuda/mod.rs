@@ -26,6 +26,7 @@ pub use modules::{MODULES, Module};
 
 /// How a GPU is told what to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
 pub enum LaunchMode {
     /// A row at a time, as a captured graph.
     #[default]

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub struct ContactSheet<'a> {
     shape: [usize; 4],
-    levels: &'a [u8],
+    values: &'a [u8],
     columns: usize,
     scale: usize,
 }
@@ -15,9 +15,9 @@ const GAP: u8 = 255;
 impl<'a> ContactSheet<'a> {
     /// Lays images of shape (N, H, W, C) out in about as many rows as columns; `scale` is the
     /// number of screen pixels per image pixel and direction. N, H, W and `scale` are at least 1,
-    /// `levels` holds N * H * W * C levels: otherwise the picture is empty.
-    pub fn new(shape: [usize; 4], levels: &'a [u8], scale: usize) -> Self {
-        let whole = levels.len() == shape.iter().product::<usize>();
+    /// `values` holds N * H * W * C values: otherwise the picture is empty.
+    pub fn new(shape: [usize; 4], values: &'a [u8], scale: usize) -> Self {
+        let whole = values.len() == shape.iter().product::<usize>();
         let [count, ..] = shape;
         let columns = (1..=count)
             .find(|columns| columns * columns >= count)
@@ -25,7 +25,7 @@ impl<'a> ContactSheet<'a> {
             .unwrap_or(0);
         Self {
             shape,
-            levels,
+            values,
             columns,
             scale,
         }
@@ -64,7 +64,7 @@ impl<'a> ContactSheet<'a> {
                 continue;
             }
             let start = (image * height + y) * width * channels;
-            for pixel in self.levels[start..][..width * channels].chunks_exact(channels) {
+            for pixel in self.values[start..][..width * channels].chunks_exact(channels) {
                 for _ in 0..self.scale {
                     to.extend_from_slice(pixel);
                 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_that_do_not_fit_the_shape_make_an_empty_picture() {
+    fn values_that_do_not_fit_the_shape_make_an_empty_picture() {
         assert_eq!(ContactSheet::new([2, 2, 2, 1], &[0; 7], 1).size(), [0, 0]);
     }
 }

@@ -19,6 +19,7 @@ const LARGEST_SIDE: usize = 1 << 16;
 
 /// An image file that cannot be read or written. Every message is one line naming the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// The operating system refused.
     #[error("{}: cannot {action}: {source}", path.display())]

@@ -157,10 +157,10 @@ pub(super) fn read_images(
     if header.order() != Order::C || !side.contains(&height) || !side.contains(&width) {
         return Err(found());
     }
-    let levels = read_data(path, file, header.shape(), 1, start, length)?;
+    let values = read_data(path, file, header.shape(), 1, start, length)?;
     Ok(U8Images {
         shape: [count, height, width, channels].map(|side| side as usize),
-        values: levels,
+        values,
     })
 }
 

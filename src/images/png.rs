@@ -188,12 +188,12 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
             format!("a file of {length} bytes"),
         ));
     }
-    let mut levels = vec![0; size];
-    reader.next_frame(&mut levels).map_err(fail)?;
+    let mut values = vec![0; size];
+    reader.next_frame(&mut values).map_err(fail)?;
     reader.finish().map_err(fail)?;
     Ok(U8Images {
         shape: [1, height, width, channels],
-        values: levels,
+        values,
     })
 }
 

@@ -6,10 +6,7 @@ use test_support::engine::{MODES, cpu, engine, parameters};
 use test_support::reference::{assert_close, golden, inputs, npy, original};
 
 fn load(file: &str, raw_weights: bool) -> Network {
-    let options = LoadOptions {
-        raw_weights,
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::new().raw_weights(raw_weights);
     Checkpoint::open(&golden("checkpoints").join(file), &options)
         .and_then(Checkpoint::into_network)
         .unwrap_or_else(|error| panic!("{error}"))

@@ -7,11 +7,6 @@ use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
 use fastpix::network::{Dtype, Weights};
 use test_support::reference::golden;
 
-const RAW: LoadOptions = LoadOptions {
-    raw_weights: true,
-    hyperparameters: None,
-};
-
 fn open(path: &Path, options: &LoadOptions) -> Checkpoint {
     Checkpoint::open(path, options).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -21,7 +16,7 @@ fn averaged(path: &str) -> Checkpoint {
 }
 
 fn raw(path: &str) -> Checkpoint {
-    open(&golden(path), &RAW)
+    open(&golden(path), &LoadOptions::new().raw_weights(true))
 }
 
 /// The tensors that the original saved as arrays.

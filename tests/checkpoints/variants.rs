@@ -17,10 +17,7 @@ fn load(name: &str, bytes: &[u8]) -> Checkpoint {
 }
 
 fn load_raw(name: &str, bytes: &[u8]) -> Checkpoint {
-    let options = LoadOptions {
-        raw_weights: true,
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::new().raw_weights(true);
     Checkpoint::from_bytes(name, bytes, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -460,16 +457,10 @@ fn given_hyperparameters_replace_those_of_the_file() {
         image_size: Some((4, 8)),
         ..small()
     };
-    let options = LoadOptions {
-        hyperparameters: Some(given.clone()),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::new().hyperparameters(given.clone());
     let loaded = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap();
     assert_eq!(loaded.hyperparameters, given);
-    let options = LoadOptions {
-        hyperparameters: Some(Hyperparameters { nr_mix: 2, ..given }),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::new().hyperparameters(Hyperparameters { nr_mix: 2, ..given });
     let error = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap_err();
     assert!(matches!(error, CheckpointError::Weights { .. }), "{error}");
     assert!(

@@ -106,10 +106,7 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
     if let Some(model) = embedded(model) {
         return Ok(model.checkpoint()?);
     }
-    let options = LoadOptions {
-        raw_weights,
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::new().raw_weights(raw_weights);
     let checkpoint = Checkpoint::open(model, &options);
     // A mistyped name looks like a file that does not exist.
     let name_only = model.components().count() == 1 && model.extension().is_none();

@@ -30,6 +30,7 @@ pub enum Isa {
 
 /// An instruction set was asked for that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IsaError {
     /// No such name.
     #[error("unknown CPU features {found:?}: expected one of {}", names(&Isa::ALL))]

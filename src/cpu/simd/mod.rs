@@ -21,6 +21,7 @@ pub(super) use avx512::Avx512;
 pub(super) use neon::Neon;
 pub(super) use portable::Portable;
 pub use store::Store;
+pub(super) use store::round_to_bf16;
 
 use half::bf16;
 

@@ -3,7 +3,6 @@
 use half::bf16;
 
 use super::{LANES, Simd};
-use crate::cpu::element::WideBf16;
 
 /// Stores lanes as elements.
 pub trait Store: Sized + Copy {
@@ -48,20 +47,9 @@ impl Store for bf16 {
     }
 }
 
-impl Store for WideBf16 {
-    #[inline(always)]
-    unsafe fn store_all<L: Simd>(to: *mut WideBf16, value: L::F) {
-        // SAFETY: the caller's promise; it is an f32 in memory.
-        unsafe {
-            let bits = L::shift_left::<16>(round_to_bf16::<L>(value));
-            L::store(to.cast(), L::from_bits(bits));
-        }
-    }
-}
-
 /// The nearest bf16, ties to even, in the low half of each lane.
 #[inline(always)]
-unsafe fn round_to_bf16<L: Simd>(value: L::F) -> L::I {
+pub(in crate::cpu) unsafe fn round_to_bf16<L: Simd>(value: L::F) -> L::I {
     // SAFETY: as for `Simd`.
     unsafe {
         // Add just under half of the last place kept, and that place's bit.

@@ -44,6 +44,7 @@ pub struct Hyperparameters {
 
 /// A set of numbers that no PixelCNN++ has.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HyperparametersError {
     /// A tensor needed to infer the hyperparameters is not there.
     #[error("tensor {name}: expected in a PixelCNN++, found no such tensor")]

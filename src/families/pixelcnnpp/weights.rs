@@ -12,6 +12,7 @@ const CONV_NORM_FLOOR: f64 = 1e-12;
 
 /// Tensors that are not those of the model.
 #[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// A tensor of the model is not in the file.
     #[error("tensor {name}: expected shape {expected:?}, found no such tensor")]
