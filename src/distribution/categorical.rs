@@ -16,7 +16,7 @@ impl Categorical<'_> {
     /// class is `exp((logit - largest) / temperature)` and `u` in `[0, 1)` is made of the upper
     /// 24 bits of a random word.
     ///
-    /// Weights are added in f32: the classes in [`RUNS`] neighbouring runs of equal length (the
+    /// Weights are added in f32: the classes in 32 neighbouring runs of equal length (the
     /// last ones may be shorter or empty), each in order, then the totals of the runs in order.
     /// Where rounding leaves no such class, it is the last one of any weight.
     pub fn sample(&self, word: u32, temperature: f32) -> usize {

@@ -1,7 +1,7 @@
 //! What pixels are drawn from: the discretized logistic mixture and categorical distributions, and
 //! the random numbers.
 //!
-//! [`OutputDistribution`](crate::network::OutputDistribution) says which one, and how many
+//! [`OutputDistribution`] says which one, and how many
 //! parameters and draws it takes; here are its sampler and its likelihood.
 
 mod categorical;

@@ -6,7 +6,7 @@ use test_support::engine::{
 
 use crate::devices::Device;
 
-test_on_devices!(a_batch_that_is_cancelled_before_it_begins_makes_nothing);
+test_on_devices!(a_batch_that_is_cancelled_before_it_begins_makes_nothing: Cpu, CudaGraph, CudaStream);
 fn a_batch_that_is_cancelled_before_it_begins_makes_nothing(device: Device) {
     let engine = engine(&random(&hyper(1, 4, 2), 1), &device.target());
     let cancel = AtomicBool::new(true);
@@ -17,7 +17,7 @@ fn a_batch_that_is_cancelled_before_it_begins_makes_nothing(device: Device) {
     }
 }
 
-test_on_devices!(a_cancelled_batch_ends_and_does_not_change_the_next);
+test_on_devices!(a_cancelled_batch_ends_and_does_not_change_the_next: Cpu, CudaGraph, CudaStream);
 fn a_cancelled_batch_ends_and_does_not_change_the_next(device: Device) {
     // Naive sampling is slow.
     for (mode, size, count) in [(Mode::Cached, (8, 4), 2), (Mode::WholeImage, (4, 4), 1)] {

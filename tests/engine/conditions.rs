@@ -2,9 +2,7 @@ use test_support::engine::{MODES, embedded, engine, hyper, parameters, random, s
 
 use crate::devices::Device;
 
-// Not by stream launches: `tests/cuda` finds that they change no bit.
-
-test_on_devices!(each_image_of_a_batch_has_its_class: Cpu, CpuBf16, CudaGraph, CudaF16, CudaBf16);
+test_on_devices!(each_image_of_a_batch_has_its_class);
 fn each_image_of_a_batch_has_its_class(device: Device) {
     let engine = engine(&embedded("fashion"), &device.target());
     let images = u8_images([2, 4, 4, 1], vec![90; 2 * 16]);
@@ -15,7 +13,7 @@ fn each_image_of_a_batch_has_its_class(device: Device) {
     }
 }
 
-test_on_devices!(a_pixel_changes_only_what_comes_after_it: Cpu, CpuBf16, CudaGraph, CudaF16, CudaBf16);
+test_on_devices!(a_pixel_changes_only_what_comes_after_it);
 /// The parameters at a pixel depend on the pixels before it and on no other, also at the edges of
 /// the image, where filters reach beyond it.
 fn a_pixel_changes_only_what_comes_after_it(device: Device) {

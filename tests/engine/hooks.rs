@@ -47,7 +47,7 @@ fn collected(
     images
 }
 
-test_on_devices!(rows_are_told_as_they_are_finished);
+test_on_devices!(rows_are_told_as_they_are_finished: Cpu, CudaGraph, CudaStream, CudaF16);
 fn rows_are_told_as_they_are_finished(device: Device) {
     for (network, size) in networks() {
         let engine = engine(&network, &device.target());
@@ -103,7 +103,7 @@ fn sampler<'a>(
     }
 }
 
-test_on_devices!(a_pixel_source_that_samples_gives_the_samplers_images);
+test_on_devices!(a_pixel_source_that_samples_gives_the_samplers_images: Cpu, CpuBf16, CudaGraph, CudaBf16);
 fn a_pixel_source_that_samples_gives_the_samplers_images(device: Device) {
     for (network, size) in networks() {
         let engine = engine(&network, &device.target());

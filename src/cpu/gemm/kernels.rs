@@ -12,7 +12,7 @@ pub trait Gemm: Element {
     /// `sum` and the products of cells of four bytes: one f32 or two bf16 each.
     ///
     /// # Safety
-    /// As for [`Simd`].
+    /// As for `Simd`: the processor must have the instruction set.
     unsafe fn multiply<L: Simd>(sum: L::F, operand: L::I, weights: L::I) -> L::F;
 
     /// Runs an operation with the instruction set, bf16 instructions included for bf16.
