@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fastpix::cpu::gemm::{Columns, Gemm, PANEL, Packed, accumulate_then};
+use fastpix::cpu::gemm::{Columns, Gemm, PANEL, Packed, accumulate};
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{Measurable, measured_bandwidth, measured_peak};
 use fastpix::cpu::rows::Rows;
@@ -131,7 +131,7 @@ impl<E: Gemm> Setting<E> {
         let operands = &operands[..shape.segments.len()];
         // SAFETY: operands and sums have these rows, and nothing else uses them.
         unsafe {
-            accumulate_then(
+            accumulate(
                 isa,
                 weights,
                 0..weights.panels(),

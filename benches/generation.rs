@@ -69,12 +69,7 @@ fn generation(criterion: &mut Criterion) {
             };
             let cached = || engine.sample(&request);
             let whole_image = || {
-                let request = EvaluationRequest {
-                    images: &images,
-                    classes: &[],
-                    mode: EvaluationMode::WholeImage,
-                    likelihoods: false,
-                };
+                let request = EvaluationRequest::new(&images);
                 engine.evaluate(&request, &mut Hooks::new(), &mut |part| {
                     std::hint::black_box(part);
                 })

@@ -11,8 +11,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use fastpix::cuda::{self, CudaError, DeviceInfo};
 use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use fastpix::{
-    Codes, Device, Dtype, Engine, EngineOptions, EvaluationMode, EvaluationRequest, Hooks, Network,
-    SampleRequest,
+    Codes, Device, Dtype, Engine, EngineOptions, EvaluationRequest, Hooks, Network, SampleRequest,
 };
 
 const BATCH: usize = 16;
@@ -62,12 +61,7 @@ fn time(criterion: &mut Criterion, network: &Network, device: &DeviceInfo) {
             },
         );
         group.bench_function(format!("row kernels, whole image/{dtype}"), |bencher| {
-            let request = EvaluationRequest {
-                images: &images,
-                classes: &[],
-                mode: EvaluationMode::WholeImage,
-                likelihoods: false,
-            };
+            let request = EvaluationRequest::new(&images);
             bencher.iter(|| {
                 engine.evaluate(&request, &mut Hooks::new(), &mut |part| {
                     std::hint::black_box(part);

@@ -18,6 +18,7 @@ use crate::network::layout::Shape;
 
 /// What is wanted of given images.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct EvaluationRequest<'a> {
     /// The images.
     pub images: &'a Codes,
@@ -27,6 +28,36 @@ pub struct EvaluationRequest<'a> {
     pub mode: EvaluationMode,
     /// Whether log-likelihoods are wanted beside the parameters.
     pub likelihoods: bool,
+}
+
+impl<'a> EvaluationRequest<'a> {
+    /// The parameters of these images of an unconditional model, all pixels at once.
+    pub fn new(images: &'a Codes) -> Self {
+        Self {
+            images,
+            classes: &[],
+            mode: EvaluationMode::WholeImage,
+            likelihoods: false,
+        }
+    }
+
+    /// One class per image.
+    pub fn classes(mut self, classes: &'a [usize]) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// By cached activations, or all pixels at once.
+    pub fn mode(mut self, mode: EvaluationMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Whether log-likelihoods are wanted beside the parameters.
+    pub fn likelihoods(mut self, likelihoods: bool) -> Self {
+        self.likelihoods = likelihoods;
+        self
+    }
 }
 
 /// What a network says of some given images.

@@ -4,6 +4,7 @@ use super::Codes;
 
 /// How pixels are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
 pub enum EvaluationMode {
     /// By cached activations: one evaluation of the network in total.
     #[default]

@@ -120,11 +120,6 @@ impl CpuBackend {
         })
     }
 
-    /// The instruction set of the inner loops.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
     fn sample_with<E: Gemm>(
         &self,
         model: &PackedNetwork<E>,

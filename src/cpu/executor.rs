@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::epilogue::Epilogue;
-use super::gemm::{Gemm, PANEL, Upcoming, accumulate, accumulate_then};
+use super::gemm::{Gemm, PANEL, Upcoming, accumulate};
 use super::input::push;
 use super::packed::{PackedNetwork, Scheduled};
 use super::profile::{Lap, ProfileClock, Stopwatch};
@@ -111,13 +111,8 @@ impl<E: Gemm> Run<'_, E> {
                         self.pixel(worker, &mut space, ops, row, column);
                         worker.barrier();
                         watch.lap(Lap::Pixel);
-                        let at = At {
-                            image: 0,
-                            row,
-                            column,
-                            stage,
-                        };
-                        if !self.draw(worker, &mut space, at, (0, 0), &stop, caller) {
+                        let pixel = (row, column, stage);
+                        if !self.draw(worker, &mut space, pixel, (0, 0), &stop, caller) {
                             return;
                         }
                         watch.lap(Lap::Sampling);
@@ -164,13 +159,8 @@ impl<E: Gemm> Run<'_, E> {
                     for stage in 0..self.model.graph.stages.len() {
                         self.all_ops(worker, &mut space);
                         watch.lap(Lap::Pixel);
-                        let at = At {
-                            image: 0,
-                            row,
-                            column,
-                            stage,
-                        };
-                        if !self.draw(worker, &mut space, at, (row, column), &stop, caller) {
+                        let pixel = (row, column, stage);
+                        if !self.draw(worker, &mut space, pixel, (row, column), &stop, caller) {
                             return;
                         }
                         watch.lap(Lap::Sampling);
@@ -290,19 +280,24 @@ impl<E: Gemm> Run<'_, E> {
         &self,
         worker: Worker<'_>,
         space: &mut Workspace<E>,
-        at: At,
+        (row, column, stage): (usize, usize, usize),
         parameters_at: (usize, usize),
         stop: &AtomicBool,
         caller: &dyn Caller,
     ) -> bool {
         let images = worker.partition(self.storage.shape.batch, 1);
-        let of = |image: usize| At { image, ..at };
+        let of = |image: usize| At {
+            image,
+            row,
+            column,
+            stage,
+        };
         if caller.draws_together() {
             for image in images.clone() {
                 caller.gather(of(image), self.parameters(of(image), parameters_at));
             }
             worker.barrier();
-            if worker.index == 0 && !caller.draw_together(at.row, at.column, at.stage) {
+            if worker.index == 0 && !caller.draw_together(row, column, stage) {
                 stop.store(true, Ordering::Relaxed);
             }
             worker.barrier();
@@ -310,7 +305,7 @@ impl<E: Gemm> Run<'_, E> {
                 return false;
             }
         }
-        let channels = self.model.graph.stages[at.stage].channels.len();
+        let channels = self.model.graph.stages[stage].channels.len();
         for image in images {
             let parameters = self.parameters(of(image), parameters_at);
             caller.draw(of(image), parameters, &mut space.values[..channels]);
@@ -383,13 +378,14 @@ impl<E: Gemm> Run<'_, E> {
             }
             if let (Taps::OfRowPhase | Taps::All, Some(weights)) = (taps, &packed.row) {
                 let operands = self.operands(space, op.row_taps(), row, start);
-                accumulate(isa, weights, panels.clone(), rows.clone(), operands, acc);
+                let (panels, rows) = (panels.clone(), rows.clone());
+                accumulate(isa, weights, panels, rows, operands, acc, None);
             }
             if let (Taps::OfPixelPhase | Taps::All, Some(weights)) = (taps, &packed.pixel) {
                 let operands = self.operands(space, op.pixel_taps(), row, start);
                 let then = next.and_then(|next| self.upcoming(worker, next));
                 let (panels, rows) = (panels.clone(), rows.clone());
-                accumulate_then(isa, weights, panels, rows, operands, acc, then);
+                accumulate(isa, weights, panels, rows, operands, acc, then);
             }
             let finished = taps != Taps::OfRowPhase || op.complete_in_row_phase;
             if finished && let Some(epilogue) = self.epilogue(op, row, start) {

@@ -164,9 +164,9 @@ mod tests {
         assert!(matches!(queue.wait_for_room(), Ok(0)));
         queue.push_with(|_| Ok(())).unwrap();
         for _ in 0..2 {
-            let fault = queue.wait_for_room().unwrap_err();
+            let error = queue.wait_for_room().unwrap_err();
             assert!(matches!(
-                fault,
+                error,
                 CudaError::Driver {
                     context: "running the kernels",
                     ..

@@ -99,16 +99,8 @@ impl DeviceModel {
         source: Option<&mut (dyn PixelSource + '_)>,
         follow: Follow<'_>,
     ) -> Result<Vec<f32>, BackendError> {
-        let (device, launch_mode) = (&self.device, self.launch_mode);
-        let session = prepare(
-            device,
-            &self.packed,
-            self.dtype,
-            graph,
-            shape,
-            batch,
-            &mut self.session,
-        )?;
+        let launch_mode = self.launch_mode;
+        let (device, session) = self.prepare(graph, shape, batch)?;
         session.run(device, graph, launch_mode, batch, source, follow)?;
         Ok(match &session.buffers.values {
             Some(values) if shape.values == KeptValues::All => device.download(values)?,
@@ -125,16 +117,8 @@ impl DeviceModel {
         batch: &Batch<'_>,
         likelihoods: bool,
     ) -> Result<Evaluation, BackendError> {
-        let (device, launch_mode) = (&self.device, self.launch_mode);
-        let session = prepare(
-            device,
-            &self.packed,
-            self.dtype,
-            graph,
-            shape,
-            batch,
-            &mut self.session,
-        )?;
+        let launch_mode = self.launch_mode;
+        let (device, session) = self.prepare(graph, shape, batch)?;
         match shape.extent {
             Extent::WholeImage => session.whole_image(device)?,
             Extent::Rings => {
@@ -157,46 +141,44 @@ impl DeviceModel {
             nats,
         })
     }
-}
 
-/// Makes the session fit the shape and loads the batch into it.
-fn prepare<'a>(
-    device: &Device,
-    packed: &PackedNetwork,
-    dtype: Dtype,
-    graph: &Graph,
-    shape: BatchShape,
-    batch: &Batch<'_>,
-    kept: &'a mut Option<Session>,
-) -> Result<&'a mut Session, CudaError> {
-    device.bind()?;
-    let session = match kept.take() {
-        Some(session) if session.buffers.shape == shape => session,
-        other => {
-            // Its memory is needed first.
-            drop(other);
-            device.synchronize()?;
-            Session::new(device, packed, dtype, graph, shape)?
-        }
-    };
-    let session = kept.insert(session);
-    let buffers = &mut session.buffers;
-    buffers.reset(device)?;
-    let stream = &device.stream;
-    let request = [batch.request];
-    let copied = stream
-        .memcpy_htod(&batch.classes, &mut buffers.classes)
-        .and_then(|()| stream.memcpy_htod(&batch.prefix_rows, &mut buffers.prefix_rows))
-        .and_then(|()| stream.memcpy_htod(&batch.index, &mut buffers.index))
-        .and_then(|()| stream.memcpy_htod(&request, &mut buffers.request))
-        .and_then(|()| match &mut buffers.prefix {
-            Some(prefix) => stream.memcpy_htod(&batch.prefix, prefix),
-            None => Ok(()),
-        });
-    copied.context("copying the request to the device")?;
-    // The request's memory is on the stack.
-    device.synchronize()?;
-    Ok(session)
+    /// Makes the session fit the shape and loads the batch into it.
+    fn prepare(
+        &mut self,
+        graph: &Graph,
+        shape: BatchShape,
+        batch: &Batch<'_>,
+    ) -> Result<(&Device, &mut Session), CudaError> {
+        let device = &self.device;
+        device.bind()?;
+        let session = match self.session.take() {
+            Some(session) if session.buffers.shape == shape => session,
+            other => {
+                // Its memory is needed first.
+                drop(other);
+                device.synchronize()?;
+                Session::new(device, &self.packed, self.dtype, graph, shape)?
+            }
+        };
+        let session = self.session.insert(session);
+        let buffers = &mut session.buffers;
+        buffers.reset(device)?;
+        let stream = &device.stream;
+        let request = [batch.request];
+        let copied = stream
+            .memcpy_htod(&batch.classes, &mut buffers.classes)
+            .and_then(|()| stream.memcpy_htod(&batch.prefix_rows, &mut buffers.prefix_rows))
+            .and_then(|()| stream.memcpy_htod(&batch.index, &mut buffers.index))
+            .and_then(|()| stream.memcpy_htod(&request, &mut buffers.request))
+            .and_then(|()| match &mut buffers.prefix {
+                Some(prefix) => stream.memcpy_htod(&batch.prefix, prefix),
+                None => Ok(()),
+            });
+        copied.context("copying the request to the device")?;
+        // The request's memory is on the stack.
+        device.synchronize()?;
+        Ok((device, session))
+    }
 }
 
 /// The launches of the ops.

@@ -176,12 +176,9 @@ impl Engine {
         let images = images.into();
         let [_, height, width, channels] = images.shape;
         let mut bits = Vec::new();
-        let request = EvaluationRequest {
-            images: &images,
-            classes,
-            mode: EvaluationMode::WholeImage,
-            likelihoods: true,
-        };
+        let request = EvaluationRequest::new(&images)
+            .classes(classes)
+            .likelihoods(true);
         self.evaluate(&request, &mut Hooks::new(), &mut |part| {
             let of_image = part.nats.chunks(height * width);
             bits.extend(of_image.map(|nats| bits_per_dim(nats, channels)));
@@ -203,12 +200,7 @@ impl Engine {
         let images = images.into();
         let [count, height, width, _] = images.shape;
         let mut values = Vec::new();
-        let request = EvaluationRequest {
-            images: &images,
-            classes,
-            mode,
-            likelihoods: false,
-        };
+        let request = EvaluationRequest::new(&images).classes(classes).mode(mode);
         self.evaluate(&request, &mut Hooks::new(), &mut |part| {
             values.extend(part.parameters);
         })?;

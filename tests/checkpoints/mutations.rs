@@ -80,7 +80,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     if bytes.is_empty() {
         return;
     }
-    // Half of all faults fall into the first or last kilobyte, where headers and indexes are.
+    // Half of all mutations fall into the first or last kilobyte, where headers and indexes are.
     let length = bytes.len();
     let at = match random.below(4) {
         0 => random.below(length.min(1024)),

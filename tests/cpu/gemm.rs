@@ -85,7 +85,7 @@ impl<E: Gemm> Case<E> {
         for rows in cuts(self.rows, row_cuts) {
             for panels in cuts(packed.panels(), panel_cuts) {
                 // SAFETY: the matrices have these rows; sums and operands are apart.
-                unsafe { accumulate(isa, &packed, panels, rows.clone(), &operands, to) };
+                unsafe { accumulate(isa, &packed, panels, rows.clone(), &operands, to, None) };
             }
         }
         acc
@@ -212,7 +212,7 @@ fn bf16_products_are_near_the_exact_sums_of_their_operands() {
         let terms: usize = segments.iter().sum();
         for isa in Isa::available() {
             let sums = case.sums(isa, &[], &[]);
-            let mut faults = Vec::new();
+            let mut wrong = Vec::new();
             for row in 0..rows {
                 for at in 0..sums.width {
                     let found = sums.row(row)[at];
@@ -227,16 +227,16 @@ fn bf16_products_are_near_the_exact_sums_of_their_operands() {
                     // NaN is not within.
                     let within = (f64::from(found) - exact).abs() <= bound;
                     if !within {
-                        faults.push(format!(
+                        wrong.push(format!(
                             "[{row}][{at}] {found} for {exact}, bound {bound:e}"
                         ));
                     }
                 }
             }
             assert!(
-                faults.is_empty(),
+                wrong.is_empty(),
                 "{isa} {segments:?} x {n} {columns:?}, {rows} rows: {}",
-                faults[..faults.len().min(10)].join(", ")
+                wrong[..wrong.len().min(10)].join(", ")
             );
         }
     }

@@ -154,7 +154,7 @@ fn elu_is_within_its_bound() {
 }
 
 #[test]
-#[ignore = "takes about an hour: cargo test --release --test math -- --ignored --nocapture"]
+#[ignore = "takes about an hour: cargo test --release --test cpu every_f32 -- --ignored --nocapture"]
 fn every_f32_is_within_its_bound() {
     for case in [EXP, EXPM1, SIGMOID, TANH, LOG, ELU] {
         check(case, 1, 1);

@@ -36,7 +36,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn forward_cached_and_naive_give_the_same_bits(
+    fn whole_image_cached_and_naive_give_the_same_bits(
         hyper in hyperparameters(),
         height in 1usize..4,
         width in 1usize..4,

@@ -116,7 +116,7 @@ fn runs_from_several_threads_take_turns() {
 }
 
 #[test]
-fn shares_cover_everything_once_in_whole_granules() {
+fn parts_cover_everything_once_in_whole_granules() {
     for (size, items, granule) in [
         (1, 7, 2),
         (2, 10, 2),

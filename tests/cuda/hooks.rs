@@ -1,16 +1,14 @@
-//! Hooks into a run: rows as they are finished, streams that keep no image, and pixels whose values
-//! something else chooses.
+//! What hooks are on CUDA alone: rows of several devices, what a stream keeps and copies, and which hooks
+//! are not served. What they do on every device is tested in `tests/engine`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastpix::backend::BackendError;
-use fastpix::distribution::Philox;
-use fastpix::network::{Network, OutputDistribution};
 use fastpix::{
-    Dtype, Engine, EngineError, Hooks, ImageRequest, PixelPosition, Profile, SampleRequest,
+    Engine, EngineError, Hooks, ImageRequest, Network, PixelPosition, Profile, SampleRequest,
 };
 use test_support::device::{alone_on_the_emulator, on_a_device};
-use test_support::engine::{Mode, Target, cuda, cuda_devices, engine, hyper, random};
+use test_support::engine::{Target, cuda, cuda_devices, engine, hyper, random};
 use test_support::networks::{mixture, sequence, staged};
 
 const COUNT: usize = 5;
@@ -62,39 +60,6 @@ fn rows(
     run(&mut Hooks::new().row_done(&mut row_done)).unwrap();
     assert_eq!(next, height, "every row");
     images
-}
-
-#[test]
-fn rows_are_handed_on_as_they_are_in_the_images() {
-    on_a_device(|| {
-        for (network, size) in networks() {
-            let request = request(&network, size);
-            for target in [cuda(), cuda().stream(), cuda().dtype(Dtype::Bf16)] {
-                let engine = engine(&network, &target);
-                let expected = engine.sample(&request).unwrap().values;
-                let mut sampled = Vec::new();
-                let found = rows(&network, &request, |hooks| {
-                    sampled = engine.sample_with(&request, hooks)?.values;
-                    Ok(())
-                });
-                assert!(found == expected, "{}: rows", network.info.family);
-                assert!(sampled == expected, "{}: images", network.info.family);
-                let streamed = rows(&network, &request, |hooks| engine.stream(&request, hooks));
-                assert!(streamed == expected, "{}: stream", network.info.family);
-            }
-        }
-    });
-}
-
-#[test]
-fn rows_of_naive_generation_are_handed_on_too() {
-    on_a_device(|| {
-        let network = mixture(2);
-        let request = request(&network, (3, 3)).mode(Mode::WholeImage);
-        let engine = engine(&network, &cuda());
-        let expected = engine.sample(&request).unwrap().values;
-        assert!(rows(&network, &request, |hooks| engine.stream(&request, hooks)) == expected);
-    });
 }
 
 fn two_devices() -> Option<Target> {
@@ -157,133 +122,11 @@ fn a_stream_on_several_devices_is_cancelled_at_the_next_row() {
     });
 }
 
-/// Draws for an image what the sampler would.
-fn draw(
-    network: &Network,
-    request: &SampleRequest,
-    image: usize,
-    position: PixelPosition,
-    parameters: &[f32],
-    values: &mut [f32],
-) {
-    let graph = &network.graph;
-    let pixel = position.row * request.size.1 + position.column;
-    let philox = Philox::new(request.seed, request.images[image].index, pixel as u32);
-    let draws = philox.draws(position.stage * graph.output.draws());
-    graph
-        .output
-        .sample(parameters, draws, request.temperature, values);
-    if matches!(graph.output, OutputDistribution::LogisticMixture { .. }) {
-        for value in values {
-            *value = graph.input.value(graph.input.code(*value));
-        }
-    }
-}
-
-#[test]
-fn a_source_that_draws_as_the_sampler_does_makes_its_images() {
-    on_a_device(|| {
-        for (network, size) in networks() {
-            let request = request(&network, size);
-            let engine = engine(&network, &cuda());
-            let expected = engine.sample(&request).unwrap();
-            let mut asked = 0;
-            let count = network.graph.output.parameters();
-            let channels = network.graph.output.channels();
-            let mut source = |position: PixelPosition, parameters: &[f32], values: &mut [f32]| {
-                asked += 1;
-                assert_eq!(
-                    (parameters.len(), values.len()),
-                    (COUNT * count, COUNT * channels)
-                );
-                let images = parameters.chunks(count).zip(values.chunks_mut(channels));
-                for (image, (parameters, values)) in images.enumerate() {
-                    let given = request.images[image].prefix.len();
-                    if position.row * size.1 * network.graph.channels() < given {
-                        values.fill(f32::NAN); // Is not used.
-                    } else {
-                        draw(&network, &request, image, position, parameters, values);
-                    }
-                }
-                Ok::<(), BackendError>(())
-            };
-            let mut hooks = Hooks::new().pixel_source(&mut source);
-            let found = engine.sample_with(&request, &mut hooks).unwrap();
-            assert!(
-                found.to_codes() == expected.to_codes(),
-                "{}",
-                network.info.family
-            );
-            assert_eq!(asked, size.0 * size.1 * network.graph.stages.len());
-        }
-    });
-}
-
-#[test]
-fn pixels_that_all_images_are_given_are_not_asked_for() {
-    on_a_device(|| {
-        let network = mixture(2);
-        let mut request = request(&network, (4, 3));
-        for image in &mut request.images {
-            image.prefix = vec![3; 2 * 3 * 2];
-        }
-        let engine = engine(&network, &cuda());
-        let mut asked = Vec::new();
-        let mut source = |position: PixelPosition, _: &[f32], values: &mut [f32]| {
-            asked.push(position);
-            values.fill(0.5); // Unrounded: fed back as it is.
-            Ok::<(), BackendError>(())
-        };
-        let mut hooks = Hooks::new().pixel_source(&mut source);
-        let found = engine.sample_with(&request, &mut hooks).unwrap();
-        let expected = (2..4).flat_map(|row| {
-            (0..3).map(move |column| PixelPosition {
-                row,
-                column,
-                stage: 0,
-            })
-        });
-        assert_eq!(asked, expected.collect::<Vec<_>>());
-        for image in found.values.chunks(4 * 3 * 2) {
-            let (given, chosen) = image.split_at(2 * 3 * 2);
-            assert!(given.iter().all(|&x| x == network.graph.input.value(3)));
-            assert!(chosen.iter().all(|&x| x == 0.5));
-        }
-    });
-}
-
 fn failure(engine: &Engine, request: &SampleRequest, mut hooks: Hooks<'_>) -> BackendError {
     match engine.sample_with(request, &mut hooks) {
         Err(EngineError::Backend(error)) => error,
         other => panic!("{other:?}"),
     }
-}
-
-#[test]
-fn what_a_source_does_wrong_ends_the_run() {
-    on_a_device(|| {
-        for (network, wrong) in [(staged(6), 6.0), (staged(6), 0.5), (mixture(2), 1.5)] {
-            let request = request(&network, (4, 3));
-            let engine = engine(&network, &cuda());
-            let mut source = |position: PixelPosition, _: &[f32], values: &mut [f32]| {
-                let at = (position.row, position.column);
-                values.fill(if at == (1, 2) { wrong } else { 0.0 });
-                Ok::<(), BackendError>(())
-            };
-            let error = failure(&engine, &request, Hooks::new().pixel_source(&mut source));
-            let BackendError::Value {
-                found, row, column, ..
-            } = error
-            else {
-                panic!("{error}");
-            };
-            assert_eq!((found, row, column), (wrong, 1, 2));
-            let mut source =
-                |_: PixelPosition, _: &[f32], _: &mut [f32]| Err(BackendError::Cancelled);
-            let error = failure(&engine, &request, Hooks::new().pixel_source(&mut source));
-            assert!(matches!(error, BackendError::Cancelled), "{error}");
-        }
-    });
 }
 
 #[test]

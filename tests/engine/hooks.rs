@@ -3,25 +3,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastpix::backend::BackendError;
 use fastpix::distribution::Philox;
+use fastpix::network::OutputDistribution;
 use fastpix::{
     Engine, EngineError, Hooks, Network, PixelPosition, Profile, SampleRequest, SampledRow,
 };
 use test_support::engine::{Mode, batch, engine, hyper, random, sample};
-use test_support::networks::{dilated, mixture, staged};
+use test_support::networks::{dilated, dilated_scaled, mixture, sequence, staged};
 
 use crate::devices::Device;
 
-fn networks() -> [(Network, (usize, usize)); 4] {
+/// Networks of one and of several stages, in both kinds of distribution.
+fn networks() -> [(Network, (usize, usize)); 6] {
     [
         (dilated(5), (4, 3)),
-        (staged(4), (3, 4)),
-        (mixture(3), (3, 3)),
+        (dilated_scaled(5), (3, 3)),
+        (staged(6), (5, 4)),
+        (mixture(2), (4, 3)),
+        (sequence(), (70, 1)),
         (random(&hyper(3, 6, 2), 4), (8, 4)),
     ]
 }
 
 fn request(network: &Network, size: (usize, usize), count: u64) -> SampleRequest {
     batch(network.graph.condition.classes(), size, 0..count).0
+}
+
+/// Of which some images keep one or two rows.
+fn completion(network: &Network, size: (usize, usize), count: u64) -> SampleRequest {
+    let mut request = request(network, size, count);
+    let row = size.1 * network.graph.channels();
+    for (index, image) in request.images.iter_mut().enumerate() {
+        image.prefix = (0..index % 3 * row).map(|at| (at % 5) as u16).collect();
+    }
+    request
 }
 
 /// Puts rows together as images.
@@ -51,7 +65,7 @@ test_on_devices!(rows_are_told_as_they_are_finished: Cpu, CudaGraph, CudaStream,
 fn rows_are_told_as_they_are_finished(device: Device) {
     for (network, size) in networks() {
         let engine = engine(&network, &device.target());
-        let request = request(&network, size, 3);
+        let request = completion(&network, size, 5);
         let expected = engine.sample(&request).unwrap().values;
         let channels = network.graph.channels();
         let family = network.info.family;
@@ -95,8 +109,15 @@ fn sampler<'a>(
             let draws = Philox::new(request.seed, image.index, pixel)
                 .draws(at.stage * graph.output.draws());
             graph.output.sample(parameters, draws, 1.0, values);
+            let given = image.prefix.len() > pixel as usize * graph.channels();
             for value in values {
-                *value = graph.input.value(graph.input.code(*value));
+                *value = match graph.output {
+                    _ if given => f32::NAN, // Is not used.
+                    OutputDistribution::LogisticMixture { .. } => {
+                        graph.input.value(graph.input.code(*value))
+                    }
+                    OutputDistribution::Categorical { .. } => graph.input.value(*value as u16),
+                };
             }
         }
         Ok(())
@@ -107,11 +128,8 @@ test_on_devices!(a_pixel_source_that_samples_gives_the_samplers_images: Cpu, Cpu
 fn a_pixel_source_that_samples_gives_the_samplers_images(device: Device) {
     for (network, size) in networks() {
         let engine = engine(&network, &device.target());
-        let mut request = request(&network, size, 3);
+        let request = completion(&network, size, 5);
         let expected = engine.sample(&request).unwrap();
-        // One of the images keeps its first row, which the source is not to change.
-        let row = size.1 * network.graph.channels();
-        request.images[1].prefix = expected.to_codes().values[size.0 * row..][..row].to_vec();
         let mut source = sampler(&network, &request);
         let mut hooks = Hooks::new().pixel_source(&mut source);
         let found = engine.sample_with(&request, &mut hooks).unwrap();
@@ -141,6 +159,31 @@ fn a_pixel_source_is_asked_for_every_part_of_every_pixel_in_order(device: Device
     assert_eq!(asked, expected);
     let values: Vec<f32> = (0..18).map(|at| (at % 4) as f32).collect();
     assert_eq!(found.values, [values.clone(), values].concat());
+}
+
+test_on_devices!(pixels_that_all_images_keep_are_not_asked_for: Cpu, CudaGraph);
+fn pixels_that_all_images_keep_are_not_asked_for(device: Device) {
+    let network = mixture(2);
+    let mut request = request(&network, (4, 3), 5);
+    for image in &mut request.images {
+        image.prefix = vec![3; 2 * 3 * 2];
+    }
+    let engine = engine(&network, &device.target());
+    let mut asked = Vec::new();
+    let mut source = |at: PixelPosition, _: &[f32], values: &mut [f32]| {
+        asked.push((at.row, at.column));
+        values.fill(0.5); // Unrounded: fed back as it is.
+        Ok(())
+    };
+    let mut hooks = Hooks::new().pixel_source(&mut source);
+    let found = engine.sample_with(&request, &mut hooks).unwrap();
+    let expected = (2..4).flat_map(|row| (0..3).map(move |column| (row, column)));
+    assert_eq!(asked, expected.collect::<Vec<_>>());
+    for image in found.values.chunks(4 * 3 * 2) {
+        let (kept, chosen) = image.split_at(2 * 3 * 2);
+        assert!(kept.iter().all(|&x| x == network.graph.input.value(3)));
+        assert!(chosen.iter().all(|&x| x == 0.5));
+    }
 }
 
 test_on_devices!(what_a_pixel_source_chooses_decides_the_pixels_after_it: Cpu, CudaGraph);
@@ -180,6 +223,25 @@ fn error(engine: &Engine, request: &SampleRequest, mut hooks: Hooks<'_>) -> Stri
 
 test_on_devices!(a_pixel_source_can_end_the_run_and_is_checked: Cpu, CudaGraph);
 fn a_pixel_source_can_end_the_run_and_is_checked(device: Device) {
+    for (network, value, message) in [
+        (mixture(2), 1.5, "expected -1 to 1, found 1.5 "),
+        (staged(6), 6.0, "expected a class, 0 to 5, found 6 "),
+        (staged(6), 0.5, "expected a class, 0 to 5, found 0.5 "),
+    ] {
+        let engine = engine(&network, &device.target());
+        let mut source = |at: PixelPosition, _: &[f32], values: &mut [f32]| {
+            values.fill(if (at.row, at.column) == (1, 2) {
+                value
+            } else {
+                0.0
+            });
+            Ok(())
+        };
+        let hooks = Hooks::new().pixel_source(&mut source);
+        let text = error(&engine, &request(&network, (3, 3), 2), hooks);
+        assert!(text.contains(message), "{text}");
+        assert!(text.contains("row 1, column 2"), "{text}");
+    }
     let network = dilated(5);
     let engine = engine(&network, &device.target());
     let request = request(&network, (3, 3), 2);

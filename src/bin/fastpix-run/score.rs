@@ -106,15 +106,14 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
     {
         let done = per_image.len();
         let batch = values.len() / image;
-        let request = EvaluationRequest {
-            images: &Codes {
-                shape: [batch, height, width, channels],
-                values: values.iter().map(|&value| value.into()).collect(),
-            },
-            classes: classes.get(done..done + batch).unwrap_or(&[]),
-            mode: arguments.path.into(),
-            likelihoods: true,
+        let images = Codes {
+            shape: [batch, height, width, channels],
+            values: values.iter().map(|&value| value.into()).collect(),
         };
+        let request = EvaluationRequest::new(&images)
+            .classes(classes.get(done..done + batch).unwrap_or(&[]))
+            .mode(arguments.path.into())
+            .likelihoods(true);
         let mut report = |images, _total| progress.set(done + images, 0, 0);
         let mut hooks = Hooks::new().cancel(cancel).progress(&mut report);
         let mut written = Ok(());

@@ -15,7 +15,7 @@ const BLOCK_CELLS: usize = 128;
 /// Rows in a block: their operands, 2 to 4 KB each, stay in L2.
 const BLOCK_ROWS: usize = 128;
 
-/// Where weights that will be read soon lie: see [`super::accumulate_then`].
+/// Where weights that will be read soon lie: see [`super::accumulate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Upcoming {
     pub(super) weights: *const i32,

@@ -23,37 +23,21 @@ use super::rows::Rows;
 
 /// Adds a product to `acc`: rows `rows`, columns of the panels `panels`.
 ///
-/// `acc` addresses rows of `16 * panels` f32 each in panel order; `segments` gives one operand per
-/// segment of `weights`, in order.
+/// `acc` addresses rows of `16 * panels` f32 each in panel order; `operands` gives one operand per
+/// segment of `weights`, in order. Towards its end it asks for the weights at `then`, the first of
+/// the product that this thread computes next ([`Packed::upcoming`] of its first panel): at small
+/// batch, reading weights is what takes the time.
 ///
 /// # Safety
-/// This machine must have `isa`. All addressed rows must be valid for reads (operands: the padded segment length) and writes
-/// (`acc`), operands and `acc` must not overlap, and no other thread may touch the same part of
-/// `acc`.
+/// This machine must have `isa`. All addressed rows must be valid for reads (operands: the padded
+/// segment length) and writes (`acc`), operands and `acc` must not overlap, and no other thread may
+/// touch the same part of `acc`.
 pub unsafe fn accumulate<E: Gemm>(
     isa: Isa,
     weights: &Packed<E>,
     panels: Range<usize>,
     rows: Range<usize>,
-    segments: &[Rows<E>],
-    acc: Rows<f32>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { accumulate_then(isa, weights, panels, rows, segments, acc, None) }
-}
-
-/// [`accumulate`] that asks, towards its end, for the first weights of the product that this thread
-/// computes next ([`Packed::upcoming`] of its first panel): at small batch, reading weights is what
-/// takes the time.
-///
-/// # Safety
-/// As for [`accumulate`].
-pub unsafe fn accumulate_then<E: Gemm>(
-    isa: Isa,
-    weights: &Packed<E>,
-    panels: Range<usize>,
-    rows: Range<usize>,
-    segments: &[Rows<E>],
+    operands: &[Rows<E>],
     acc: Rows<f32>,
     then: Option<Upcoming>,
 ) {
@@ -61,7 +45,7 @@ pub unsafe fn accumulate_then<E: Gemm>(
         weights,
         panels,
         rows,
-        segments,
+        segments: operands,
         acc,
         then,
     };

@@ -94,7 +94,7 @@ impl<E: Element> Packed<E> {
         std::mem::size_of_val(self.lines.as_slice())
     }
 
-    /// The weights of the panels from `panel` on, for [`super::accumulate_then`].
+    /// The weights of the panels from `panel` on, for [`super::accumulate`].
     pub fn upcoming(&self, panel: usize) -> Upcoming {
         let cells = self.depth / E::GROUP;
         let weights: *const i32 = self.lines.as_ptr().cast();

@@ -222,12 +222,10 @@ pub fn score(
 ) -> (Vec<f64>, Vec<f32>) {
     let codes = Codes::from(images);
     let [_, height, width, channels] = codes.shape;
-    let request = EvaluationRequest {
-        images: &codes,
-        classes,
-        mode,
-        likelihoods: true,
-    };
+    let request = EvaluationRequest::new(&codes)
+        .classes(classes)
+        .mode(mode)
+        .likelihoods(true);
     let (mut bits, mut parameters) = (Vec::new(), Vec::new());
     let scored = engine.evaluate(&request, &mut Hooks::new(), &mut |part| {
         let of_image = part.nats.chunks(height * width);

@@ -8,8 +8,7 @@ use anyhow::Result;
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{measured_bandwidth, measured_peak, measured_read};
 use fastpix::{
-    Codes, Dtype, Engine, EngineError, EvaluationMode, EvaluationRequest, Hooks, Profile,
-    SampleRequest,
+    Codes, Dtype, Engine, EngineError, EvaluationRequest, Hooks, Profile, SampleRequest,
 };
 use half::bf16;
 
@@ -40,7 +39,7 @@ pub struct Subject<'a> {
 struct Best {
     cached: Duration,
     phases: Profile,
-    forward: Duration,
+    whole_image: Duration,
 }
 
 impl Subject<'_> {
@@ -162,12 +161,7 @@ impl Subject<'_> {
         classes: &[usize],
     ) -> Result<Duration, EngineError> {
         let start = Instant::now();
-        let request = EvaluationRequest {
-            images,
-            classes,
-            mode: EvaluationMode::WholeImage,
-            likelihoods: false,
-        };
+        let request = EvaluationRequest::new(images).classes(classes);
         self.engine
             .evaluate(&request, &mut self.hooks(), &mut |part| {
                 black_box(part);
@@ -194,19 +188,19 @@ impl Subject<'_> {
         let request = self.request(size, batch);
         let (images, classes) = self.given(size, batch);
         let (mut cached, mut phases) = self.cached(&request)?;
-        let mut forward = self.whole_image(&images, &classes)?;
+        let mut whole_image = self.whole_image(&images, &classes)?;
         // In turns, so that other work on the machine slows both alike.
         for _ in 1..self.repeats {
             let again = self.cached(&request)?;
             if again.0 < cached {
                 (cached, phases) = again;
             }
-            forward = forward.min(self.whole_image(&images, &classes)?);
+            whole_image = whole_image.min(self.whole_image(&images, &classes)?);
         }
         Ok(Best {
             cached,
             phases,
-            forward,
+            whole_image,
         })
     }
 
@@ -230,8 +224,8 @@ impl Subject<'_> {
         machine: &Machine,
     ) -> Batch {
         let cached = seconds(best.cached);
-        let forward = seconds(best.forward);
-        let naive = forward * work.pixels;
+        let whole_image = seconds(best.whole_image);
+        let naive = whole_image * work.pixels;
         let gflops = work.flop_per_image * batch as f64 / cached / 1e9;
         let pixel_phase = seconds(best.phases.pixel);
         let weights = work.weight_bytes_per_pixel * work.pixels / pixel_phase / 1e9;
@@ -241,12 +235,12 @@ impl Subject<'_> {
             batch,
             cached_seconds: cached,
             seconds_per_image: cached / batch as f64,
-            forward_seconds: forward,
+            forward_seconds: whole_image,
             naive_seconds: naive,
             speedup: naive / cached,
             gflops,
             peak_fraction: gflops / machine.peak_gflops,
-            forward_gflops: work.flop_per_image * batch as f64 / forward / 1e9,
+            forward_gflops: work.flop_per_image * batch as f64 / whole_image / 1e9,
             share: Share {
                 row_phase: seconds(best.phases.row) / cached,
                 pixel_phase: pixel_phase / cached,

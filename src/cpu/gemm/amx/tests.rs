@@ -84,7 +84,7 @@ fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
                 };
                 // SAFETY: operands and sums have these rows.
                 unsafe { accumulate(tiles, &product) };
-                let mut faults = Vec::new();
+                let mut wrong = Vec::new();
                 for row in 0..rows {
                     for column in 0..width {
                         let mut exact = 0.25;
@@ -107,14 +107,14 @@ fn assert_products_near_the_exact_sums<T: Tiles>(tiles: &mut T) {
                         // NaN is not within.
                         let within = (found - exact).abs() <= bound;
                         if !within {
-                            faults.push(format!("[{row}][{column}] {found} for {exact}"));
+                            wrong.push(format!("[{row}][{column}] {found} for {exact}"));
                         }
                     }
                 }
                 assert!(
-                    faults.is_empty(),
+                    wrong.is_empty(),
                     "{rows} rows in groups of {group} + {gap}, {n} columns, panels {panels:?}: {}",
-                    faults[..faults.len().min(10)].join(", ")
+                    wrong[..wrong.len().min(10)].join(", ")
                 );
             }
         }
@@ -191,12 +191,7 @@ fn a_whole_model_runs_on_the_instructions() {
         values: codes.collect(),
     };
     let parameters = |backend: &CpuBackend, mode| {
-        let request = EvaluationRequest {
-            images: &given,
-            classes: &[],
-            mode,
-            likelihoods: false,
-        };
+        let request = EvaluationRequest::new(&given).mode(mode);
         let mut all = Vec::new();
         let mut sink = |part: crate::backend::Evaluation| all.extend(part.parameters);
         let done = backend.evaluate(&request, &mut Hooks::new(), &mut sink);
