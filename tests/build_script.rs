@@ -56,28 +56,28 @@ fn write_program(path: &Path, text: &str) {
 }
 
 /// A package with the kernels, and a folder for what is built.
-struct Place {
+struct Sandbox {
     folder: tempfile::TempDir,
 }
 
-impl Place {
+impl Sandbox {
     fn new() -> Self {
-        let place = Self {
+        let sandbox = Self {
             folder: tempfile::tempdir().unwrap(),
         };
         for folder in ["kernels", "kernels/prebuilt"] {
-            fs::create_dir_all(place.path(folder)).unwrap();
+            fs::create_dir_all(sandbox.path(folder)).unwrap();
             for entry in fs::read_dir(root().join(folder)).unwrap() {
                 let entry = entry.unwrap();
                 if entry.file_type().unwrap().is_file() {
-                    let to = place.path(folder).join(entry.file_name());
+                    let to = sandbox.path(folder).join(entry.file_name());
                     fs::write(to, fs::read(entry.path()).unwrap()).unwrap();
                 }
             }
         }
-        fs::create_dir(place.path("out")).unwrap();
-        fs::create_dir(place.path("empty")).unwrap();
-        place
+        fs::create_dir(sandbox.path("out")).unwrap();
+        fs::create_dir(sandbox.path("empty")).unwrap();
+        sandbox
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -152,45 +152,45 @@ fn failure(output: &Output) -> String {
 
 #[test]
 fn without_a_compiler_the_prebuilt_kernels_are_used() {
-    let place = Place::new();
-    succeeded(&place.run(&[]));
-    let table = place.read("out/modules.rs");
-    for file in place.prebuilt() {
-        let built = place.read(&format!("out/{file}"));
+    let sandbox = Sandbox::new();
+    succeeded(&sandbox.run(&[]));
+    let table = sandbox.read("out/modules.rs");
+    for file in sandbox.prebuilt() {
+        let built = sandbox.read(&format!("out/{file}"));
         assert!(
-            built == place.read(&format!("kernels/prebuilt/{file}")),
+            built == sandbox.read(&format!("kernels/prebuilt/{file}")),
             "{file}"
         );
         assert!(table.contains(&file), "{file}: {table}");
     }
-    assert_eq!(table.matches("Module {").count(), place.prebuilt().len());
+    assert_eq!(table.matches("Module {").count(), sandbox.prebuilt().len());
 }
 
 #[test]
 fn without_the_feature_nothing_is_compiled_or_copied() {
-    let place = Place::new();
-    place.change_a_source();
-    let nvcc = place.path("here/nvcc");
+    let sandbox = Sandbox::new();
+    sandbox.change_a_source();
+    let nvcc = sandbox.path("here/nvcc");
     write_program(&nvcc, FAKE_NVCC);
-    let lines = succeeded(&place.run_without_cuda(&[("NVCC", &nvcc)]));
+    let lines = succeeded(&sandbox.run_without_cuda(&[("NVCC", &nvcc)]));
     assert_eq!(lines, ["cargo::rerun-if-changed=build.rs"]);
-    assert_eq!(fs::read_dir(place.path("out")).unwrap().count(), 0);
-    assert!(!place.path("here/nvcc.log").exists());
+    assert_eq!(fs::read_dir(sandbox.path("out")).unwrap().count(), 0);
+    assert!(!sandbox.path("here/nvcc.log").exists());
 }
 
 #[test]
 fn line_ends_of_another_system_make_no_other_kernels() {
-    let place = Place::new();
-    let text = place.read("kernels/row.cu").replace('\n', "\r\n");
-    fs::write(place.path("kernels/row.cu"), text).unwrap();
-    succeeded(&place.run(&[]));
+    let sandbox = Sandbox::new();
+    let text = sandbox.read("kernels/row.cu").replace('\n', "\r\n");
+    fs::write(sandbox.path("kernels/row.cu"), text).unwrap();
+    succeeded(&sandbox.run(&[]));
 }
 
 #[test]
 fn without_a_compiler_changed_kernels_are_one_line_that_says_how_to_get_it() {
-    let place = Place::new();
-    place.change_a_source();
-    let line = failure(&place.run(&[]));
+    let sandbox = Sandbox::new();
+    sandbox.change_a_source();
+    let line = failure(&sandbox.run(&[]));
     for part in [
         "kernels/prebuilt does not match the kernels",
         "no nvcc was found",
@@ -200,17 +200,17 @@ fn without_a_compiler_changed_kernels_are_one_line_that_says_how_to_get_it() {
     ] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }
-    let place = Place::new();
-    fs::remove_dir_all(place.path("kernels/prebuilt")).unwrap();
-    assert!(failure(&place.run(&[])).contains("no nvcc was found"));
+    let sandbox = Sandbox::new();
+    fs::remove_dir_all(sandbox.path("kernels/prebuilt")).unwrap();
+    assert!(failure(&sandbox.run(&[])).contains("no nvcc was found"));
 }
 
 #[test]
 fn a_prebuilt_file_that_is_missing_is_named() {
-    let place = Place::new();
-    let file = format!("kernels/prebuilt/{}", place.prebuilt()[0]);
-    fs::remove_file(place.path(&file)).unwrap();
-    let line = failure(&place.run(&[]));
+    let sandbox = Sandbox::new();
+    let file = format!("kernels/prebuilt/{}", sandbox.prebuilt()[0]);
+    fs::remove_file(sandbox.path(&file)).unwrap();
+    let line = failure(&sandbox.run(&[]));
     assert!(line.starts_with(&format!("{file}: ")), "{line}");
 }
 
@@ -221,13 +221,13 @@ fn a_compiler_is_found_by_name_in_the_toolkit_and_in_the_path() {
         ("CUDA_HOME", "cuda/bin/nvcc", "cuda"),
         ("PATH", "programs/nvcc", "programs"),
     ] {
-        let place = Place::new();
-        let nvcc = place.path(file);
+        let sandbox = Sandbox::new();
+        let nvcc = sandbox.path(file);
         write_program(&nvcc, FAKE_NVCC);
-        place.change_a_source();
-        let lines = succeeded(&place.run(&[(variable, &place.path(value))]));
-        for file in place.prebuilt() {
-            let ptx = place.read(&format!("out/{file}"));
+        sandbox.change_a_source();
+        let lines = succeeded(&sandbox.run(&[(variable, &sandbox.path(value))]));
+        for file in sandbox.prebuilt() {
+            let ptx = sandbox.read(&format!("out/{file}"));
             let architecture = file.split('.').nth(1).unwrap();
             assert!(
                 ptx.contains(&format!("-arch={architecture}")),
@@ -246,41 +246,47 @@ fn a_compiler_is_found_by_name_in_the_toolkit_and_in_the_path() {
 
 #[test]
 fn a_compiler_that_fails_is_replaced_by_matching_prebuilt_kernels() {
-    let place = Place::new();
-    let nvcc = place.path("nvcc");
+    let sandbox = Sandbox::new();
+    let nvcc = sandbox.path("nvcc");
     write_program(&nvcc, BROKEN_NVCC);
-    succeeded(&place.run(&[("NVCC", &nvcc)]));
+    succeeded(&sandbox.run(&[("NVCC", &nvcc)]));
     let row = "row.compute_75.ptx";
-    assert!(place.read(&format!("out/{row}")) == place.read(&format!("kernels/prebuilt/{row}")));
-    succeeded(&place.run(&[("NVCC", Path::new("/no/such/nvcc"))]));
+    assert!(
+        sandbox.read(&format!("out/{row}")) == sandbox.read(&format!("kernels/prebuilt/{row}"))
+    );
+    succeeded(&sandbox.run(&[("NVCC", Path::new("/no/such/nvcc"))]));
 }
 
 #[test]
 fn a_compiler_that_fails_on_changed_kernels_is_one_line_with_its_reason() {
-    let place = Place::new();
-    place.change_a_source();
-    let nvcc = place.path("nvcc");
+    let sandbox = Sandbox::new();
+    sandbox.change_a_source();
+    let nvcc = sandbox.path("nvcc");
     write_program(&nvcc, BROKEN_NVCC);
-    let line = failure(&place.run(&[("NVCC", &nvcc)]));
+    let line = failure(&sandbox.run(&[("NVCC", &nvcc)]));
     assert!(line.contains("x.cu(3): error: broken"), "{line}");
-    let line = failure(&place.run(&[("NVCC", Path::new("/no/such/nvcc"))]));
+    let line = failure(&sandbox.run(&[("NVCC", Path::new("/no/such/nvcc"))]));
     assert!(line.contains("/no/such/nvcc could not be run"), "{line}");
 }
 
 #[test]
 fn refreshed_kernels_build_without_a_compiler() {
-    let place = Place::new();
-    let nvcc = place.path("nvcc");
+    let sandbox = Sandbox::new();
+    let nvcc = sandbox.path("nvcc");
     write_program(&nvcc, FAKE_NVCC);
-    place.change_a_source();
+    sandbox.change_a_source();
     let one = Path::new("1");
-    succeeded(&place.run(&[("NVCC", &nvcc), ("FASTPIX_REFRESH_PTX", one)]));
-    fs::remove_dir_all(place.path("out")).unwrap();
-    fs::create_dir(place.path("out")).unwrap();
-    succeeded(&place.run(&[]));
-    assert!(place.read("out/row.compute_75.ptx").starts_with("// fake"));
+    succeeded(&sandbox.run(&[("NVCC", &nvcc), ("FASTPIX_REFRESH_PTX", one)]));
+    fs::remove_dir_all(sandbox.path("out")).unwrap();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    succeeded(&sandbox.run(&[]));
+    assert!(
+        sandbox
+            .read("out/row.compute_75.ptx")
+            .starts_with("// fake")
+    );
 
-    let line = failure(&place.run(&[("FASTPIX_REFRESH_PTX", one)]));
+    let line = failure(&sandbox.run(&[("FASTPIX_REFRESH_PTX", one)]));
     assert!(
         line.contains("FASTPIX_REFRESH_PTX=1") && line.contains("no nvcc"),
         "{line}"
@@ -290,22 +296,22 @@ fn refreshed_kernels_build_without_a_compiler() {
 /// Cargo's part: a package with this build script.
 #[test]
 fn kernels_are_compiled_again_only_when_something_of_theirs_changed() {
-    let place = Place::new();
-    let nvcc = place.path("nvcc");
+    let sandbox = Sandbox::new();
+    let nvcc = sandbox.path("nvcc");
     write_program(&nvcc, FAKE_NVCC);
-    fs::copy(root().join("build.rs"), place.path("build.rs")).unwrap();
+    fs::copy(root().join("build.rs"), sandbox.path("build.rs")).unwrap();
     let package = "[package]\nname = \"kernels\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
                    [features]\ndefault = [\"cuda\"]\ncuda = []\n[workspace]\n";
-    fs::write(place.path("Cargo.toml"), package).unwrap();
-    fs::create_dir(place.path("src")).unwrap();
-    fs::write(place.path("src/lib.rs"), "").unwrap();
+    fs::write(sandbox.path("Cargo.toml"), package).unwrap();
+    fs::create_dir(sandbox.path("src")).unwrap();
+    fs::write(sandbox.path("src/lib.rs"), "").unwrap();
     let path = std::env::var("PATH").unwrap();
     let build = |path: &str, refresh: &str| {
         let _alone = alone();
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
         let output = Command::new(cargo)
             .args(["build", "--offline", "--quiet", "--target-dir", "target"])
-            .current_dir(place.folder.path())
+            .current_dir(sandbox.folder.path())
             .env("NVCC", &nvcc)
             .env("PATH", path)
             .env("FASTPIX_REFRESH_PTX", refresh)
@@ -317,17 +323,17 @@ fn kernels_are_compiled_again_only_when_something_of_theirs_changed() {
         let _ = fs::remove_file(log);
         calls
     };
-    let files = place.prebuilt().len();
-    let other = format!("{}:{path}", place.path("empty").display());
+    let files = sandbox.prebuilt().len();
+    let other = format!("{}:{path}", sandbox.path("empty").display());
     assert_eq!(build(&path, "0"), files, "the first time");
     assert_eq!(build(&path, "0"), 0, "nothing changed");
     assert_eq!(build(&other, "0"), 0, "another PATH");
-    place.change_a_source();
+    sandbox.change_a_source();
     assert_eq!(build(&other, "0"), files, "a source changed");
-    let header = place.read("kernels/op.cuh") + "// changed\n";
-    fs::write(place.path("kernels/op.cuh"), header).unwrap();
+    let header = sandbox.read("kernels/op.cuh") + "// changed\n";
+    fs::write(sandbox.path("kernels/op.cuh"), header).unwrap();
     assert_eq!(build(&other, "0"), files, "a header changed");
-    fs::write(place.path("kernels/new.cu"), "// new\n").unwrap();
+    fs::write(sandbox.path("kernels/new.cu"), "// new\n").unwrap();
     assert_eq!(build(&other, "0"), files + 1, "a file is new");
     assert_eq!(build(&other, "0"), 0, "nothing changed since");
     assert_eq!(build(&other, "1"), files + 1, "a refresh is asked for");

@@ -59,11 +59,7 @@ pub(super) struct BufferPlan<'a> {
 impl<'a> BufferPlan<'a> {
     pub fn new(graph: &'a Graph, dtype: Dtype, shape: BatchShape) -> Self {
         let storage = DeviceStorage(dtype);
-        let mut layout = Layout::new(graph, shape.images, shape.extent, &storage);
-        // The parameters of a stage are summed at once, whenever their operands are known.
-        for stage in &graph.stages {
-            layout.partials[stage.output] = None;
-        }
+        let layout = Layout::new(graph, shape.images, shape.extent, &storage);
         Self {
             graph,
             dtype,

@@ -1,4 +1,4 @@
-use crate::process::Place;
+use crate::process::Sandbox;
 
 const TINY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -22,13 +22,13 @@ fn number(json: &serde_json::Value, path: &str) -> f64 {
 
 #[test]
 fn json_tells_speeds_shares_and_the_machine() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for precision in ["f32", "bf16"] {
         let arguments = quick(
             &["--json", "--precision", precision, "--threads", "2"],
             SIZES,
         );
-        let json = place.run(&arguments).json();
+        let json = sandbox.run(&arguments).json();
         assert_eq!(json["precision"], precision);
         assert_eq!(json["naive_extrapolated"], true);
         assert_eq!(json["size"], serde_json::json!([8, 4]));
@@ -82,11 +82,11 @@ fn json_tells_speeds_shares_and_the_machine() {
 
 #[test]
 fn the_peak_is_of_the_instruction_set_asked_for() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for isa in fastpix::cpu::isa::Isa::available() {
         let arguments = ["--json", "--threads", "1", "--cpu-features", isa.name()];
         let arguments = quick(&arguments, "4x4");
-        let json = place.run(&arguments).json();
+        let json = sandbox.run(&arguments).json();
         assert_eq!(json["machine"]["instruction_set"], isa.name());
         let device = json["device"].as_str().expect("a device");
         assert!(device.contains(isa.name()), "{device}");
@@ -99,8 +99,8 @@ fn close(a: f64, b: f64) {
 
 #[test]
 fn text_says_what_is_extrapolated() {
-    let place = Place::new();
-    let ended = place.run(&quick(&[], SIZES));
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&quick(&[], SIZES));
     ended.succeeded();
     for part in [
         "nr_resnet",
@@ -120,11 +120,11 @@ fn text_says_what_is_extrapolated() {
 
 #[test]
 fn charts_are_drawn_as_svg_and_png() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&quick(&["--plot", "chart.svg", "--json"], SIZES))
         .json();
-    let svg = String::from_utf8(place.bytes("chart.svg")).expect("text");
+    let svg = String::from_utf8(sandbox.bytes("chart.svg")).expect("text");
     balanced(&svg);
     for part in [
         "Speed-up over naive generation",
@@ -136,10 +136,10 @@ fn charts_are_drawn_as_svg_and_png() {
     ] {
         assert!(svg.contains(part), "no {part:?} in the chart");
     }
-    place
+    sandbox
         .run(&quick(&["--plot", "chart.PNG", "--json"], SIZES))
         .json();
-    let bytes = place.bytes("chart.PNG");
+    let bytes = sandbox.bytes("chart.PNG");
     let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
         .read_info()
         .expect("a PNG");
@@ -147,7 +147,7 @@ fn charts_are_drawn_as_svg_and_png() {
     reader.next_frame(&mut pixels).expect("pixels");
     let other = pixels.iter().filter(|&&value| value != 255).count();
     assert!(other > 1000, "{other} values are not white");
-    assert_eq!(place.names(""), ["chart.PNG", "chart.svg"]);
+    assert_eq!(sandbox.names(""), ["chart.PNG", "chart.svg"]);
 }
 
 /// Asserts that every element is closed, in order, and that there is one root.
@@ -181,7 +181,7 @@ fn balanced(svg: &str) {
 
 #[test]
 fn bad_requests_are_found_before_measuring() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let cases: &[(&[&str], &[&str])] = &[
         (&["--batch-sizes", "0"], &["--batch-sizes", "'0'"]),
         (&["--batch-sizes", "1,x"], &["--batch-sizes", "'x'"]),
@@ -234,14 +234,14 @@ fn bad_requests_are_found_before_measuring() {
             all.extend(["--model", "avatars"]);
         }
         all.extend(*arguments);
-        place.run(&all).failed_with(texts);
-        assert_eq!(place.names(""), [""; 0], "{arguments:?}");
+        sandbox.run(&all).failed_with(texts);
+        assert_eq!(sandbox.names(""), [""; 0], "{arguments:?}");
     }
 }
 
 #[test]
 fn class_conditional_models_are_measured_too() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = [
         "bench",
         "--model",
@@ -254,6 +254,6 @@ fn class_conditional_models_are_measured_too() {
         "1",
         "--json",
     ];
-    let json = place.run(&arguments).json();
+    let json = sandbox.run(&arguments).json();
     assert!(number(&json, "/batches/0/speedup") > 0.0);
 }

@@ -8,12 +8,12 @@ use fastpix::families::pixelcnnpp::{self, Hyperparameters};
 use model::{Cost, Gpu};
 
 use crate::bench::quick;
-use crate::process::{Ended, Place};
+use crate::process::{Ended, Sandbox};
 
 /// What `bench` says on a device of this name.
 fn bench(name: &str, more: &[&str]) -> Ended {
     let arguments = quick(&[&["--device", "cuda"], more].concat(), "4x4,4x8");
-    Place::with_emulator().run_with(&[("NAME", name)], &arguments)
+    Sandbox::with_emulator().run_with(&[("NAME", name)], &arguments)
 }
 
 fn text(name: &str) -> String {

@@ -3,30 +3,30 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::interrupt::interrupted;
-use crate::process::{Ended, Place, Settings, noise};
+use crate::process::{Ended, Sandbox, Settings, noise};
 
 /// Far less than a batch of thousands of rows takes, far more than a few.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn two_devices_share_a_batch_and_make_the_same_files() {
-    let place = Place::with_emulator();
+    let sandbox = Sandbox::with_emulator();
     let generate = |device: &str, file: &str| {
         let arguments = [
             "--count", "3", "--size", "4x4", "--npy", file, "--device", device, "--json",
         ];
-        place.run_with(&[("DEVICES", "2")], &arguments).json()
+        sandbox.run_with(&[("DEVICES", "2")], &arguments).json()
     };
     generate("cpu", "cpu.npy");
     let json = generate("cuda:0,1", "cuda.npy");
     assert_eq!(json["device"], "cuda:0 (Test, 8.0), cuda:1 (Test, 8.0)");
-    assert!(place.bytes("cuda.npy") == place.bytes("cpu.npy"));
+    assert!(sandbox.bytes("cuda.npy") == sandbox.bytes("cpu.npy"));
 }
 
 #[test]
 fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
-    let place = Place::with_emulator();
-    place.write_u8("given.npy", [3, 8, 4, 1], &noise(96));
+    let sandbox = Sandbox::with_emulator();
+    sandbox.write_u8("given.npy", [3, 8, 4, 1], &noise(96));
     let complete = |device: &str, file: &str| {
         let arguments = [
             "complete",
@@ -42,16 +42,16 @@ fn complete_makes_the_same_files_with_cuda_as_with_the_cpu() {
             "--device",
             device,
         ];
-        place.run(&arguments).succeeded();
-        place.bytes(file)
+        sandbox.run(&arguments).succeeded();
+        sandbox.bytes(file)
     };
     assert!(complete("cuda", "cuda.npy") == complete("cpu", "cpu.npy"));
 }
 
 #[test]
 fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
-    let place = Place::with_emulator();
-    place.write_u8("given.npy", [3, 4, 8, 1], &noise(96));
+    let sandbox = Sandbox::with_emulator();
+    sandbox.write_u8("given.npy", [3, 4, 8, 1], &noise(96));
     let score = |device: &str, path: &str| {
         let arguments = [
             "score",
@@ -68,7 +68,7 @@ fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
             device,
             "--json",
         ];
-        let json = place.run(&arguments).json();
+        let json = sandbox.run(&arguments).json();
         let bits = json["per_image"].as_array().unwrap().iter();
         let bits: Vec<f64> = bits.filter_map(Value::as_f64).collect();
         assert_eq!(bits.len(), 3, "{json}");
@@ -84,21 +84,21 @@ fn score_is_the_same_with_cuda_as_with_the_cpu_on_both_paths() {
 
 #[test]
 fn an_interrupt_ends_a_batch_long_before_its_last_row() {
-    let place = Place::with_emulator();
+    let sandbox = Sandbox::with_emulator();
     let arguments = ["--count", "1", "--size", "4096x4", "--device", "cuda"];
     let start = Instant::now();
     // Made when the request was found good, just before the first batch.
-    let folder = place.path("samples");
-    let ended = interrupted(&place, &arguments, "INT", || folder.exists());
+    let folder = sandbox.path("samples");
+    let ended = interrupted(&sandbox, &arguments, "INT", || folder.exists());
     assert!(start.elapsed() < PATIENCE);
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""), "{ended:?}");
-    assert_eq!(place.names("samples"), [""; 0]);
+    assert_eq!(sandbox.names("samples"), [""; 0]);
 }
 
 #[test]
 fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
-    let place = Place::with_emulator();
-    place.write_u8("given.npy", [1, 4, 4, 3], &noise(48));
+    let sandbox = Sandbox::with_emulator();
+    sandbox.write_u8("given.npy", [1, 4, 4, 3], &noise(48));
     let cases: [(&str, &str, &str, &str); 5] = [
         ("DEVICES", "0", "cuda", "found 0 device"),
         ("DEVICES", "1", "cuda:0,1", "expected device 1, found 1"),
@@ -109,17 +109,17 @@ fn a_device_that_cannot_be_used_is_one_line_and_no_files() {
     for command in [["generate", "--count=1"], ["score", "given.npy"]] {
         for (setting, value, device, part) in cases {
             let arguments = [&command[..], &["--device", device]].concat();
-            let ended = place.run_with(&[(setting, value)], &arguments);
+            let ended = sandbox.run_with(&[(setting, value)], &arguments);
             ended.failed_with(&["error: cuda: ", part, "; use --device cpu"]);
         }
     }
-    assert!(!place.path("samples").exists());
+    assert!(!sandbox.path("samples").exists());
 }
 
 #[test]
 fn kernels_that_the_driver_rejects_are_one_line_of_the_programs() {
-    let place = Place::with_emulator();
-    let ended = place.run_with(&[("PTX_VERSION", "7.8")], &["--device", "cuda"]);
+    let sandbox = Sandbox::with_emulator();
+    let ended = sandbox.run_with(&[("PTX_VERSION", "7.8")], &["--device", "cuda"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
     // The emulator explains itself too.
     let own = ended
@@ -135,22 +135,22 @@ fn kernels_that_the_driver_rejects_are_one_line_of_the_programs() {
     assert!(own[0].ends_with("; use --device cpu"), "{ended:?}");
 }
 
-fn doctor(place: &Place, settings: Settings) -> String {
-    let ended = place.run_with(settings, &["doctor"]);
+fn doctor(sandbox: &Sandbox, settings: Settings) -> String {
+    let ended = sandbox.run_with(settings, &["doctor"]);
     ended.succeeded();
     ended.out
 }
 
 #[test]
 fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
-    let place = Place::with_emulator();
+    let sandbox = Sandbox::with_emulator();
     let settings = [
         ("DEVICES", "2"),
         ("DRIVER_VERSION", "12.4"),
         ("MEMORY", "1536M"),
         ("CC", "7.5"),
     ];
-    let text = doctor(&place, &settings);
+    let text = doctor(&sandbox, &settings);
     let line = |name: &str| {
         text.lines()
             .filter(|line| line.starts_with(name))
@@ -161,7 +161,7 @@ fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
         |n| format!("CUDA device      {n}: Test, compute capability 7.5, 1.5 GiB, PTX compute_75");
     assert_eq!(line("CUDA device"), [device(0), device(1)]);
 
-    let json = place.run_with(&settings, &["doctor", "--json"]).json();
+    let json = sandbox.run_with(&settings, &["doctor", "--json"]).json();
     let cuda = &json["cuda"];
     assert_eq!(cuda["driver"], "12.4");
     let second = &cuda["devices"]["Ok"][1];
@@ -176,8 +176,8 @@ fn doctor_tells_driver_devices_and_the_kernels_they_would_run() {
 /// A newer device runs the newest of each file that was compiled for it or an older one.
 #[test]
 fn doctor_names_the_newest_kernels_that_a_device_runs() {
-    let place = Place::with_emulator();
-    let json = place
+    let sandbox = Sandbox::with_emulator();
+    let json = sandbox
         .run_with(&[("CC", "12.0")], &["doctor", "--json"])
         .json();
     let ptx = json["cuda"]["devices"]["Ok"][0]["ptx"]
@@ -206,9 +206,9 @@ fn doctor_names_the_newest_kernels_that_a_device_runs() {
 
 #[test]
 fn doctor_tells_what_is_wrong_with_cuda_and_goes_on() {
-    let place = Place::with_emulator();
+    let sandbox = Sandbox::with_emulator();
     let devices = |settings: Settings| {
-        let text = doctor(&place, settings);
+        let text = doctor(&sandbox, settings);
         assert!(text.contains("embedded model"), "{text}");
         let mut lines = text.lines().filter(|line| line.starts_with("CUDA device"));
         lines.next().unwrap().to_owned()
@@ -226,8 +226,8 @@ fn doctor_tells_what_is_wrong_with_cuda_and_goes_on() {
 
 #[test]
 fn doctor_tells_that_there_is_no_driver() {
-    let place = Place::new();
-    let mut command = place.command(&["doctor"]);
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["doctor"]);
     let ended: Ended = command
         .env_remove("LD_LIBRARY_PATH")
         .output()

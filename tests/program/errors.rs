@@ -1,8 +1,8 @@
-use crate::process::Place;
+use crate::process::Sandbox;
 
 #[test]
 fn bad_options_give_one_line_and_write_nothing() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["--size", "30x32"],
@@ -91,35 +91,35 @@ fn bad_options_give_one_line_and_write_nothing() {
         (&["convert", "avatars"], &["OUT"]),
     ];
     for (arguments, texts) in cases {
-        place.run(arguments).failed_with(texts);
-        assert_eq!(place.names(""), [""; 0], "{arguments:?}");
+        sandbox.run(arguments).failed_with(texts);
+        assert_eq!(sandbox.names(""), [""; 0], "{arguments:?}");
     }
 }
 
 #[test]
 fn an_unwritable_folder_is_found_before_sampling() {
-    let place = Place::new();
-    place.write("file", b"");
+    let sandbox = Sandbox::new();
+    sandbox.write("file", b"");
     // The size would take minutes: the error must come first.
-    place
+    sandbox
         .run(&["--size", "1024x1024", "--save-dir", "file/samples"])
         .failed_with(&["file/samples", "cannot write", "Not a directory"]);
-    place
+    sandbox
         .run(&["--size", "1024x1024", "--npy", "nowhere/all.npy"])
         .failed_with(&["nowhere/all.npy", "cannot write", "No such file"]);
-    assert_eq!(place.names(""), ["file"]);
+    assert_eq!(sandbox.names(""), ["file"]);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_reported() {
-    let place = Place::new();
-    place.write_u8("given.npy", [1, 8, 8, 3], &[0; 192]);
+    let sandbox = Sandbox::new();
+    sandbox.write_u8("given.npy", [1, 8, 8, 3], &[0; 192]);
     for arguments in [
         &["--count", "1", "--size", "4x4", "--npy", "/dev/full"][..],
         &["score", "given.npy", "--params-out", "/dev/full"],
     ] {
-        place
+        sandbox
             .run(arguments)
             .failed_with(&["/dev/full", "cannot write", "No space left"]);
     }
@@ -128,28 +128,28 @@ fn a_full_disk_is_reported() {
 #[cfg(unix)]
 #[test]
 fn a_write_that_fails_midway_leaves_no_file() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // The shell limits files to a few blocks and ignores the signal, so that writing fails.
     let program = env!("CARGO_BIN_EXE_fastpix-run");
     let line = format!("trap '' XFSZ; ulimit -f 2; exec '{program}' --count 8 --npy all.npy");
     let ended: crate::process::Ended = std::process::Command::new("sh")
         .args(["-c", &line])
-        .current_dir(place.path(""))
+        .current_dir(sandbox.path(""))
         .output()
         .expect("a shell")
         .into();
     ended.failed_with(&["cannot write", "File too large"]);
-    assert_eq!(place.names(""), ["samples"]);
-    for name in place.names("samples") {
-        let image = fastpix::images::read(&place.path("samples").join(&name));
+    assert_eq!(sandbox.names(""), ["samples"]);
+    for name in sandbox.names("samples") {
+        let image = fastpix::images::read(&sandbox.path("samples").join(&name));
         assert!(image.is_ok(), "{image:?}");
     }
 }
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let place = Place::new();
-    let mut child = place
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
         .command(&["inspect", "avatars"])
         .spawn()
         .expect("a process");
@@ -162,7 +162,7 @@ fn a_reader_that_leaves_is_no_error() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_leaves_a_file_is_an_error() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // The reader of the named pipe takes one byte, less than the program writes.
     let program = env!("CARGO_BIN_EXE_fastpix-run");
     let line = format!(
@@ -171,7 +171,7 @@ fn a_reader_that_leaves_a_file_is_an_error() {
     );
     let ended: crate::process::Ended = std::process::Command::new("sh")
         .args(["-c", &line])
-        .current_dir(place.path(""))
+        .current_dir(sandbox.path(""))
         .output()
         .expect("a shell")
         .into();

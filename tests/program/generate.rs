@@ -1,23 +1,23 @@
 use fastpix::images;
 
-use crate::process::{Place, read_npy};
+use crate::process::{Sandbox, read_npy};
 
 #[test]
 fn without_arguments_sixteen_avatars_are_generated_in_silence() {
-    let place = Place::new();
-    let ended = place.run(&[]);
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&[]);
     ended.succeeded();
     assert_eq!(ended.out, "");
     let mut expected: Vec<String> = (0..16).map(|i| format!("image-{i:06}.png")).collect();
     expected.insert(0, "grid-000000-000015.png".into());
-    assert_eq!(place.names("samples"), expected);
-    let image = images::read(&place.path("samples/image-000000.png")).expect("a PNG");
+    assert_eq!(sandbox.names("samples"), expected);
+    let image = images::read(&sandbox.path("samples/image-000000.png")).expect("a PNG");
     assert_eq!(image.shape, [1, 16, 16, 3]);
 }
 
 #[test]
 fn json_summary_names_every_file_and_nothing_else_is_printed() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = [
         "generate",
         "--count",
@@ -36,7 +36,7 @@ fn json_summary_names_every_file_and_nothing_else_is_printed() {
         "cpu",
         "--json",
     ];
-    let json = place.run(&arguments).json();
+    let json = sandbox.run(&arguments).json();
     assert_eq!(json["images"], 3);
     assert_eq!(json["seed"], 7);
     assert_eq!(json["precision"], "f32");
@@ -64,20 +64,20 @@ fn json_summary_names_every_file_and_nothing_else_is_printed() {
             "all.npy",
         ]
     );
-    assert!(files.iter().all(|file| place.path(file).is_file()));
-    assert_eq!(place.names("out/here").len(), 4);
+    assert!(files.iter().all(|file| sandbox.path(file).is_file()));
+    assert_eq!(sandbox.names("out/here").len(), 4);
 }
 
 #[test]
 fn pngs_and_array_hold_the_same_images() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&["--count", "3", "--size", "8x4", "--npy", "all.npy"])
         .succeeded();
-    let (shape, values) = read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = read_npy::<u8>(&sandbox.path("all.npy"));
     assert_eq!(shape, [3, 8, 4, 3]);
     for (index, expected) in values.chunks(8 * 4 * 3).enumerate() {
-        let path = place.path(&format!("samples/image-{index:06}.png"));
+        let path = sandbox.path(&format!("samples/image-{index:06}.png"));
         let image = images::read(&path).expect("a PNG");
         assert_eq!(
             (image.shape, image.values.as_slice()),
@@ -88,8 +88,8 @@ fn pngs_and_array_hold_the_same_images() {
 
 #[test]
 fn an_image_does_not_depend_on_batch_threads_or_neighbours() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&[
             "--count",
             "5",
@@ -115,8 +115,8 @@ fn an_image_does_not_depend_on_batch_threads_or_neighbours() {
         "--threads",
         "1",
     ];
-    place.run(&alone).succeeded();
-    let image = |name: &str| images::read(&place.path(name)).expect("a PNG");
+    sandbox.run(&alone).succeeded();
+    let image = |name: &str| images::read(&sandbox.path(name)).expect("a PNG");
     assert_eq!(
         image("together/image-000003.png"),
         image("alone/image-000003.png")
@@ -124,8 +124,8 @@ fn an_image_does_not_depend_on_batch_threads_or_neighbours() {
 }
 
 /// What the text chunk of a PNG says of how it was made.
-fn provenance(place: &Place, name: &str) -> serde_json::Value {
-    let file = std::fs::File::open(place.path(name)).expect("a file");
+fn provenance(sandbox: &Sandbox, name: &str) -> serde_json::Value {
+    let file = std::fs::File::open(sandbox.path(name)).expect("a file");
     let decoder = png::Decoder::new(std::io::BufReader::new(file));
     let reader = decoder.read_info().expect("a PNG");
     let chunks = &reader.info().uncompressed_latin1_text;
@@ -135,7 +135,7 @@ fn provenance(place: &Place, name: &str) -> serde_json::Value {
 
 #[test]
 fn a_png_says_how_it_was_made() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let model = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/golden/checkpoints/tiny/v1/params_cifar.ckpt"
@@ -147,8 +147,8 @@ fn a_png_says_how_it_was_made() {
         (&["--precision", "bf16", "--raw-weights"], "raw", "bf16"),
     ] {
         let more = [more, &["--seed", "7", "--threads", "1", "--json"]].concat();
-        let json = place.run(&[&common[..], &more].concat()).json();
-        let made = provenance(&place, "samples/image-000005.png");
+        let json = sandbox.run(&[&common[..], &more].concat()).json();
+        let made = provenance(&sandbox, "samples/image-000005.png");
         assert_eq!(made["model"], model);
         assert_eq!(made["weights"], weights);
         assert_eq!(made["dtype"], dtype);
@@ -167,12 +167,12 @@ fn a_png_says_how_it_was_made() {
 
 #[test]
 fn seeds_and_temperatures_change_images() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let values = |name: &str, more: &[&str]| {
         let file = format!("{name}.npy");
         let all = [&["--count", "1", "--size", "8x8", "--npy", &file], more].concat();
-        place.run(&all).succeeded();
-        read_npy::<u8>(&place.path(&file)).1
+        sandbox.run(&all).succeeded();
+        read_npy::<u8>(&sandbox.path(&file)).1
     };
     let plain = values("plain", &[]);
     assert_eq!(
@@ -185,21 +185,21 @@ fn seeds_and_temperatures_change_images() {
 
 #[test]
 fn naive_generation_gives_the_same_images() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let common = ["--count", "2", "--size", "8x4", "--npy"];
-    place
+    sandbox
         .run(&[&common[..], &["cached.npy"]].concat())
         .succeeded();
-    place
+    sandbox
         .run(&[&common[..], &["naive.npy", "--naive"]].concat())
         .succeeded();
-    assert_eq!(place.bytes("cached.npy"), place.bytes("naive.npy"));
+    assert_eq!(sandbox.bytes("cached.npy"), sandbox.bytes("naive.npy"));
 }
 
 #[test]
 fn continuous_samples_are_stored_unrounded() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&[
             "--count",
             "2",
@@ -210,7 +210,7 @@ fn continuous_samples_are_stored_unrounded() {
             "values.npy",
         ])
         .succeeded();
-    let (shape, values) = read_npy::<f32>(&place.path("values.npy"));
+    let (shape, values) = read_npy::<f32>(&sandbox.path("values.npy"));
     assert_eq!(shape, [2, 8, 8, 3]);
     assert!(values.iter().all(|value| (-1.0..=1.0).contains(value)));
     let off_grid = |value: &&f32| ((*value + 1.0) * 127.5).fract().abs() > 1e-3;
@@ -219,29 +219,29 @@ fn continuous_samples_are_stored_unrounded() {
 
 #[test]
 fn scale_enlarges_pngs_and_says_so_when_they_are_read() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&[
             "--count", "2", "--size", "8x4", "--scale", "3", "--npy", "all.npy",
         ])
         .succeeded();
-    let bytes = place.bytes("samples/image-000000.png");
+    let bytes = sandbox.bytes("samples/image-000000.png");
     // Width and height lie behind the signature and the header chunk's length and type.
     assert_eq!(bytes[16..24], [0, 0, 0, 12, 0, 0, 0, 24]);
-    assert_eq!(read_npy::<u8>(&place.path("all.npy")).0, [2, 8, 4, 3]);
-    place
+    assert_eq!(read_npy::<u8>(&sandbox.path("all.npy")).0, [2, 8, 4, 3]);
+    sandbox
         .run(&["score", "samples/image-000000.png"])
         .failed_with(&["image-000000.png", "own size", "scaled up 3 times"]);
 }
 
 #[test]
 fn grid_shows_the_images_side_by_side() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&["--count", "2", "--size", "4x4", "--npy", "all.npy"])
         .succeeded();
-    let (_, values) = read_npy::<u8>(&place.path("all.npy"));
-    let grid = images::read(&place.path("samples/grid-000000-000001.png")).expect("a PNG");
+    let (_, values) = read_npy::<u8>(&sandbox.path("all.npy"));
+    let grid = images::read(&sandbox.path("samples/grid-000000-000001.png")).expect("a PNG");
     assert_eq!(grid.shape, [1, 4, 9, 3]);
     for y in 0..4 {
         let row = &grid.values[y * 27..][..27];
@@ -253,10 +253,10 @@ fn grid_shows_the_images_side_by_side() {
 
 #[test]
 fn classes_are_chosen_one_or_all_in_turn() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let common = ["--model", "fashion", "--size", "8x8", "--npy"];
     let all = ["all.npy", "--class", "all", "--count", "12"];
-    place.run(&[&common[..], &all].concat()).succeeded();
+    sandbox.run(&[&common[..], &all].concat()).succeeded();
     let one = [
         "one.npy",
         "--class",
@@ -266,16 +266,19 @@ fn classes_are_chosen_one_or_all_in_turn() {
         "--first-image",
         "11",
     ];
-    place.run(&[&common[..], &one].concat()).succeeded();
-    let (shape, values) = read_npy::<u8>(&place.path("all.npy"));
+    sandbox.run(&[&common[..], &one].concat()).succeeded();
+    let (shape, values) = read_npy::<u8>(&sandbox.path("all.npy"));
     assert_eq!(shape, [12, 8, 8, 1]);
-    assert_eq!(values[11 * 64..], read_npy::<u8>(&place.path("one.npy")).1);
+    assert_eq!(
+        values[11 * 64..],
+        read_npy::<u8>(&sandbox.path("one.npy")).1
+    );
 }
 
 #[test]
 fn bf16_is_reported() {
-    let place = Place::new();
-    let json = place
+    let sandbox = Sandbox::new();
+    let json = sandbox
         .run(&[
             "--count",
             "1",
@@ -291,22 +294,22 @@ fn bf16_is_reported() {
 
 #[test]
 fn an_existing_image_is_replaced() {
-    let place = Place::new();
-    std::fs::create_dir(place.path("samples")).expect("a folder");
-    place.write("samples/image-000000.png", b"old");
-    place.run(&["--count", "1", "--size", "4x4"]).succeeded();
-    assert!(images::read(&place.path("samples/image-000000.png")).is_ok());
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("samples")).expect("a folder");
+    sandbox.write("samples/image-000000.png", b"old");
+    sandbox.run(&["--count", "1", "--size", "4x4"]).succeeded();
+    assert!(images::read(&sandbox.path("samples/image-000000.png")).is_ok());
 }
 
 #[test]
 fn a_terminal_sees_progress() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // Python's pty module runs the program on a terminal of its own.
     let script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))";
     let ended = std::process::Command::new("python3")
         .args(["-c", script, env!("CARGO_BIN_EXE_fastpix-run")])
         .args(["--count", "32", "--size", "32x32"])
-        .current_dir(place.path(""))
+        .current_dir(sandbox.path(""))
         .stdin(std::process::Stdio::null())
         .output();
     let Ok(output) = ended else {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fastpix::images;
 
-use crate::process::{Ended, Place};
+use crate::process::{Ended, Sandbox};
 
 /// Far more than anything here takes; only a program that hangs gets there.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,12 +28,12 @@ fn signal(child: &Child, name: &str) {
 
 /// Runs the program, sends it a signal once `ready`, and waits for its end.
 pub fn interrupted(
-    place: &Place,
+    sandbox: &Sandbox,
     arguments: &[&str],
     name: &str,
     ready: impl Fn() -> bool,
 ) -> Ended {
-    let child = place.command(arguments).spawn().expect("a process");
+    let child = sandbox.command(arguments).spawn().expect("a process");
     wait_for(ready);
     signal(&child, name);
     child.wait_with_output().expect("an end").into()
@@ -41,20 +41,20 @@ pub fn interrupted(
 
 #[test]
 fn forever_goes_on_until_it_is_interrupted_and_leaves_whole_images() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = ["--forever", "--batch-size", "2", "--size", "8x8", "--json"];
     // The second batch shows that it does not stop after one.
-    let second = place.path("samples/grid-000002-000003.png");
-    let ended = interrupted(&place, &arguments, "INT", || second.exists());
+    let second = sandbox.path("samples/grid-000002-000003.png");
+    let ended = interrupted(&sandbox, &arguments, "INT", || second.exists());
     let json = ended.json();
     assert_eq!(json["interrupted"], true);
     let count = json["images"].as_u64().expect("a count");
     assert!(count >= 4 && count % 2 == 0, "{count}");
-    let names = place.names("samples");
+    let names = sandbox.names("samples");
     assert_eq!(names.len() as u64, count + count / 2);
     assert_eq!(json["files"].as_array().map(Vec::len), Some(names.len()));
     for name in names {
-        let image = images::read(&place.path("samples").join(&name));
+        let image = images::read(&sandbox.path("samples").join(&name));
         assert!(image.is_ok(), "{image:?}");
     }
 }
@@ -62,19 +62,19 @@ fn forever_goes_on_until_it_is_interrupted_and_leaves_whole_images() {
 #[test]
 fn an_interrupt_before_the_first_image_ends_with_code_1_and_no_files() {
     for name in ["INT", "TERM"] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let arguments = ["--count", "1", "--size", "2048x2048", "--npy", "all.npy"];
-        let folder = place.path("samples");
-        let ended = interrupted(&place, &arguments, name, || folder.exists());
+        let folder = sandbox.path("samples");
+        let ended = interrupted(&sandbox, &arguments, name, || folder.exists());
         assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""), "{ended:?}");
-        assert_eq!(place.names(""), ["samples"]);
-        assert_eq!(place.names("samples"), [""; 0]);
+        assert_eq!(sandbox.names(""), ["samples"]);
+        assert_eq!(sandbox.names("samples"), [""; 0]);
     }
 }
 
 #[test]
 fn complete_batches_reach_the_array_when_interrupted() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = [
         "--count",
         "100000",
@@ -86,11 +86,11 @@ fn complete_batches_reach_the_array_when_interrupted() {
         "all.npy",
         "--json",
     ];
-    let first = place.path("samples/grid-000000-000001.png");
-    let ended = interrupted(&place, &arguments, "INT", || first.exists());
+    let first = sandbox.path("samples/grid-000000-000001.png");
+    let ended = interrupted(&sandbox, &arguments, "INT", || first.exists());
     let count = ended.json()["images"].as_u64().expect("a count");
-    let (shape, values) = crate::process::read_npy::<u8>(&place.path("all.npy"));
+    let (shape, values) = crate::process::read_npy::<u8>(&sandbox.path("all.npy"));
     assert_eq!(shape, [count, 8, 8, 3]);
-    let image = images::read(&place.path("samples/image-000001.png")).expect("a PNG");
+    let image = images::read(&sandbox.path("samples/image-000001.png")).expect("a PNG");
     assert_eq!(values[192..384], image.values);
 }

@@ -1,11 +1,11 @@
 use fastpix::families::pixelcnnpp::Hyperparameters;
 use test_support::checkpoint_files::{checkpoint, npz, smallest};
 
-use crate::process::{Place, read_npy};
+use crate::process::{Sandbox, read_npy};
 
 /// Writes a model of so many levels, as saved with the image size that it was trained at and as
 /// tensors alone.
-fn model(place: &Place, levels: usize, image_size: (usize, usize)) {
+fn model(sandbox: &Sandbox, levels: usize, image_size: (usize, usize)) {
     let hyper = Hyperparameters {
         levels,
         image_size: Some(image_size),
@@ -13,18 +13,18 @@ fn model(place: &Place, levels: usize, image_size: (usize, usize)) {
     };
     let model = checkpoint(&hyper, 1);
     model
-        .save(&place.path("saved.safetensors"))
+        .save(&sandbox.path("saved.safetensors"))
         .expect("a file");
-    place.write("bare.npz", &npz(&model.tensors, false));
+    sandbox.write("bare.npz", &npz(&model.tensors, false));
 }
 
 #[test]
 fn inspect_says_the_levels_with_and_without_metadata() {
     for levels in 1..=4 {
-        let place = Place::new();
-        model(&place, levels, (8, 16));
+        let sandbox = Sandbox::new();
+        model(&sandbox, levels, (8, 16));
         let arguments = ["convert", "bare.npz", "converted.safetensors"];
-        place.run(&arguments).succeeded();
+        sandbox.run(&arguments).succeeded();
         let unit = if levels == 1 { "level" } else { "levels" };
         let line = format!("stacks           vertical and horizontal, {levels} {unit} each");
         for (file, from_metadata) in [
@@ -32,11 +32,11 @@ fn inspect_says_the_levels_with_and_without_metadata() {
             ("bare.npz", false),
             ("converted.safetensors", true),
         ] {
-            let json = place.run(&["inspect", file, "--json"]).json();
+            let json = sandbox.run(&["inspect", file, "--json"]).json();
             let hyper = &json["hyperparameters"];
             assert_eq!(hyper["levels"], levels, "{file}: {hyper}");
             assert_eq!(json["from_metadata"], from_metadata, "{file}");
-            let ended = place.run(&["inspect", file]);
+            let ended = sandbox.run(&["inspect", file]);
             ended.succeeded();
             let found = ended.out.lines().find(|found| found.starts_with("stacks"));
             assert_eq!(found, Some(line.as_str()), "{file}");
@@ -47,15 +47,15 @@ fn inspect_says_the_levels_with_and_without_metadata() {
 #[test]
 fn sides_are_multiples_of_what_the_levels_ask_for() {
     for levels in 1..=4 {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let multiple = 1 << (levels - 1);
         let stated = [3 * multiple, 2 * multiple];
-        model(&place, levels, stated.into());
+        model(&sandbox, levels, stated.into());
         let run = |model: &str, more: &[&str]| {
             let common = ["--model", model, "--count", "2", "--npy", "all.npy"];
-            let ended = place.run(&[&common[..], more].concat());
+            let ended = sandbox.run(&[&common[..], more].concat());
             ended.succeeded();
-            read_npy::<u8>(&place.path("all.npy"))
+            read_npy::<u8>(&sandbox.path("all.npy"))
         };
         let shape = |[height, width]: [usize; 2]| [2, height as u64, width as u64, 1];
         let (found, values) = run("saved.safetensors", &[]);
@@ -82,7 +82,7 @@ fn sides_are_multiples_of_what_the_levels_ask_for() {
         ] {
             let size = format!("{height}x{width}");
             let arguments = ["--model", "bare.npz", "--size", &size];
-            place
+            sandbox
                 .run(&arguments)
                 .failed_with(&[&format!("image size: {message}")]);
         }

@@ -1,9 +1,9 @@
-use crate::process::Place;
+use crate::process::Sandbox;
 
 #[test]
 fn doctor_tells_what_the_machine_offers() {
-    let place = Place::new();
-    let ended = place.run(&["doctor"]);
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["doctor"]);
     ended.succeeded();
     for part in [
         "instruction set",
@@ -17,7 +17,7 @@ fn doctor_tells_what_the_machine_offers() {
     ] {
         assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
     }
-    let json = place.run(&["doctor", "--json"]).json();
+    let json = sandbox.run(&["doctor", "--json"]).json();
     assert!(json["threads"].as_u64().is_some_and(|threads| threads > 0));
     let cuda = &json["cuda"];
     if cuda["driver"].is_null() {
@@ -34,20 +34,20 @@ fn doctor_tells_what_the_machine_offers() {
 
 #[test]
 fn help_and_version_succeed() {
-    let place = Place::new();
-    let version = place.run(&["--version"]);
+    let sandbox = Sandbox::new();
+    let version = sandbox.run(&["--version"]);
     version.succeeded();
     assert_eq!(
         version.out.trim(),
         concat!("fastpix-run ", env!("CARGO_PKG_VERSION"))
     );
-    let help = place.run(&["--help"]);
+    let help = sandbox.run(&["--help"]);
     help.succeeded();
     for command in [
         "generate", "complete", "score", "inspect", "convert", "bench", "doctor",
     ] {
         assert!(help.out.contains(command), "no {command} in {help:?}");
-        let help = place.run(&[command, "--help"]);
+        let help = sandbox.run(&[command, "--help"]);
         help.succeeded();
         assert!(help.out.contains("Usage:"), "{help:?}");
     }

@@ -3,16 +3,16 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::process::Place;
+use crate::process::Sandbox;
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
 /// Writes the fashion model to `name`, altered.
-fn altered(place: &Place, name: &str, alter: impl FnOnce(&mut Tensors)) {
-    place
+fn altered(sandbox: &Sandbox, name: &str, alter: impl FnOnce(&mut Tensors)) {
+    sandbox
         .run(&["convert", "fashion", "whole.safetensors"])
         .succeeded();
-    let bytes = place.bytes("whole.safetensors");
+    let bytes = sandbox.bytes("whole.safetensors");
     let read = SafeTensors::deserialize(&bytes).expect("a model");
     let mut tensors: Tensors = read
         .tensors()
@@ -25,31 +25,31 @@ fn altered(place: &Place, name: &str, alter: impl FnOnce(&mut Tensors)) {
         (name.clone(), view)
     });
     let bytes = safetensors::serialize(views, None).expect("a model");
-    place.write(name, &bytes);
-    std::fs::remove_file(place.path("whole.safetensors")).expect("a file to remove");
+    sandbox.write(name, &bytes);
+    std::fs::remove_file(sandbox.path("whole.safetensors")).expect("a file to remove");
 }
 
 #[test]
 fn a_model_file_gives_the_images_of_the_embedded_model() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (file, index) in [("model.npz", "npz"), ("model.safetensors", "safetensors")] {
-        place.run(&["convert", "avatars", file]).succeeded();
+        sandbox.run(&["convert", "avatars", file]).succeeded();
         let arguments = ["--count", "1", "--npy", index, "--model", file];
-        place.run(&arguments).succeeded();
+        sandbox.run(&arguments).succeeded();
     }
-    place
+    sandbox
         .run(&["--count", "1", "--npy", "embedded"])
         .succeeded();
-    assert_eq!(place.bytes("npz"), place.bytes("embedded"));
-    assert_eq!(place.bytes("safetensors"), place.bytes("embedded"));
+    assert_eq!(sandbox.bytes("npz"), sandbox.bytes("embedded"));
+    assert_eq!(sandbox.bytes("safetensors"), sandbox.bytes("embedded"));
 }
 
 #[test]
 fn inspect_shows_what_a_model_is() {
-    let place = Place::new();
-    place.run(&["convert", "fashion", "f.npz"]).succeeded();
+    let sandbox = Sandbox::new();
+    sandbox.run(&["convert", "fashion", "f.npz"]).succeeded();
     for model in ["fashion", "f.npz"] {
-        let json = place.run(&["inspect", model, "--json"]).json();
+        let json = sandbox.run(&["inspect", model, "--json"]).json();
         let hyper = &json["hyperparameters"];
         assert_eq!(hyper["nr_resnet"], 2);
         assert_eq!(hyper["nr_filters"], 40);
@@ -57,7 +57,7 @@ fn inspect_shows_what_a_model_is() {
         assert_eq!(hyper["classes"], 10);
         assert_eq!(json["parameters"], 1_537_900);
         assert!(json["problem"].is_null());
-        let ended = place.run(&["inspect", model]);
+        let ended = sandbox.run(&["inspect", model]);
         ended.succeeded();
         for part in ["1537900", "28x28", "conv2d_0/V"] {
             assert!(ended.out.contains(part), "no {part:?} in {ended:?}");
@@ -72,27 +72,27 @@ fn inspect_shows_what_a_model_is() {
 
 #[test]
 fn inspect_without_metadata_infers_and_names_the_first_fault() {
-    let place = Place::new();
-    altered(&place, "plain.safetensors", |_| {});
-    let json = place
+    let sandbox = Sandbox::new();
+    altered(&sandbox, "plain.safetensors", |_| {});
+    let json = sandbox
         .run(&["inspect", "plain.safetensors", "--json"])
         .json();
     assert_eq!(json["from_metadata"], false);
     assert_eq!(json["hyperparameters"]["classes"], 10);
-    altered(&place, "missing.safetensors", |tensors| {
+    altered(&sandbox, "missing.safetensors", |tensors| {
         tensors.remove("dense_3/g");
     });
-    let ended = place.run(&["inspect", "missing.safetensors"]);
+    let ended = sandbox.run(&["inspect", "missing.safetensors"]);
     ended.failed_with(&["missing.safetensors", "dense_3/g"]);
     assert!(ended.out.contains("conv2d_0/V"), "{ended:?}");
 }
 
 #[test]
 fn inspect_names_a_few_of_many_ignored_tensors_with_the_reason() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let model = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/checkpoints/tiny/v1/params_cifar.ckpt");
-    let ended = place.run(&["inspect", model.to_str().expect("a path in Unicode")]);
+    let ended = sandbox.run(&["inspect", model.to_str().expect("a path in Unicode")]);
     ended.succeeded();
     let ignored: Vec<&str> = ended
         .out
@@ -114,14 +114,14 @@ fn inspect_names_a_few_of_many_ignored_tensors_with_the_reason() {
 
 #[test]
 fn faulty_models_are_refused_with_tensor_expected_and_found() {
-    let place = Place::new();
-    altered(&place, "missing.safetensors", |tensors| {
+    let sandbox = Sandbox::new();
+    altered(&sandbox, "missing.safetensors", |tensors| {
         tensors.remove("conv2d_5/V");
     });
-    altered(&place, "extra.safetensors", |tensors| {
+    altered(&sandbox, "extra.safetensors", |tensors| {
         tensors.insert("conv2d_0/surplus".into(), (vec![1], vec![0; 4]));
     });
-    altered(&place, "shape.safetensors", |tensors| {
+    altered(&sandbox, "shape.safetensors", |tensors| {
         let (shape, data) = tensors.get_mut("conv2d_9/g").expect("a tensor");
         shape[0] -= 1;
         data.truncate(shape[0] * 4);
@@ -130,16 +130,16 @@ fn faulty_models_are_refused_with_tensor_expected_and_found() {
         ("nan.safetensors", f32::NAN),
         ("inf.safetensors", f32::INFINITY),
     ] {
-        altered(&place, name, |tensors| {
+        altered(&sandbox, name, |tensors| {
             let (_, data) = tensors.get_mut("conv2d_2/b").expect("a tensor");
             data[4..8].copy_from_slice(&value.to_le_bytes());
         });
     }
-    let whole = place.bytes("nan.safetensors");
-    place.write("cut.safetensors", &whole[..whole.len() / 2]);
-    place.write("text.safetensors", b"certainly no model");
-    place.write("empty.npz", b"");
-    let before = place.names("");
+    let whole = sandbox.bytes("nan.safetensors");
+    sandbox.write("cut.safetensors", &whole[..whole.len() / 2]);
+    sandbox.write("text.safetensors", b"certainly no model");
+    sandbox.write("empty.npz", b"");
+    let before = sandbox.names("");
     let cases: &[(&str, &[&str])] = &[
         ("missing.safetensors", &["conv2d_5/V", "expected", "found"]),
         (
@@ -163,33 +163,31 @@ fn faulty_models_are_refused_with_tensor_expected_and_found() {
     ];
     for (model, texts) in cases {
         let texts = [&[*model], *texts].concat();
-        place
+        sandbox
             .run(&["--class", "0", "--model", model])
             .failed_with(&texts);
-        place
+        sandbox
             .run(&["convert", model, "out.npz"])
             .failed_with(&texts);
     }
-    assert_eq!(place.names(""), before);
+    assert_eq!(sandbox.names(""), before);
 }
 
 #[test]
 fn convert_refuses_unknown_formats_and_full_disks() {
-    let place = Place::new();
-    place.run(&["convert", "avatars", "out.bin"]).failed_with(&[
-        "out.bin",
-        ".safetensors or .npz",
-        "found",
-    ]);
-    place
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["convert", "avatars", "out.bin"])
+        .failed_with(&["out.bin", ".safetensors or .npz", "found"]);
+    sandbox
         .run(&["convert", "avatars", "nowhere/out.npz"])
         .failed_with(&["nowhere/out.npz", "cannot write", "No such file"]);
-    assert_eq!(place.names(""), [""; 0]);
+    assert_eq!(sandbox.names(""), [""; 0]);
     if cfg!(target_os = "linux") {
         for name in ["full.npz", "full.safetensors"] {
             #[cfg(unix)]
-            std::os::unix::fs::symlink("/dev/full", place.path(name)).expect("a link");
-            place
+            std::os::unix::fs::symlink("/dev/full", sandbox.path(name)).expect("a link");
+            sandbox
                 .run(&["convert", "avatars", name])
                 .failed_with(&[name, "No space left"]);
         }
@@ -198,8 +196,8 @@ fn convert_refuses_unknown_formats_and_full_disks() {
 
 #[test]
 fn half_precision_makes_smaller_files_that_load() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .run(&["convert", "avatars", "full.safetensors"])
         .succeeded();
     let arguments = [
@@ -209,10 +207,10 @@ fn half_precision_makes_smaller_files_that_load() {
         "--precision",
         "f16",
     ];
-    place.run(&arguments).succeeded();
-    let size = |name: &str| place.bytes(name).len() as f64;
+    sandbox.run(&arguments).succeeded();
+    let size = |name: &str| sandbox.bytes(name).len() as f64;
     assert!(size("half.safetensors") < 0.55 * size("full.safetensors"));
-    place
+    sandbox
         .run(&[
             "--count",
             "1",

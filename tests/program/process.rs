@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use fastpix::images;
 
 /// A folder in which the program runs; it vanishes with this value.
-pub struct Place {
+pub struct Sandbox {
     folder: tempfile::TempDir,
     /// Whether the program finds the emulator there as its CUDA driver.
     emulator: bool,
@@ -57,7 +57,7 @@ impl Ended {
     }
 }
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
@@ -69,10 +69,10 @@ impl Place {
     /// capability 8.0, unless settings say otherwise, and whatever the emulator complains about
     /// is printed among the errors.
     pub fn with_emulator() -> Self {
-        let mut place = Self::new();
-        place.emulator = true;
-        cuda_emulator::link_into(place.folder.path()).expect("links to the emulator");
-        place
+        let mut sandbox = Self::new();
+        sandbox.emulator = true;
+        cuda_emulator::link_into(sandbox.folder.path()).expect("links to the emulator");
+        sandbox
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

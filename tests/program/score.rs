@@ -1,15 +1,15 @@
-use crate::process::{Place, noise, read_npy};
+use crate::process::{Sandbox, noise, read_npy};
 
 const SHAPE: [usize; 4] = [3, 8, 12, 3];
 
-fn noise_array(place: &Place) {
-    place.write_u8("noise.npy", SHAPE, &noise(SHAPE.iter().product()));
+fn noise_array(sandbox: &Sandbox) {
+    sandbox.write_u8("noise.npy", SHAPE, &noise(SHAPE.iter().product()));
 }
 
 #[test]
 fn mean_and_images_agree_on_both_paths() {
-    let place = Place::new();
-    noise_array(&place);
+    let sandbox = Sandbox::new();
+    noise_array(&sandbox);
     let score = |path: &str| {
         let arguments = [
             "score",
@@ -20,7 +20,7 @@ fn mean_and_images_agree_on_both_paths() {
             "--path",
             path,
         ];
-        let json = place.run(&arguments).json();
+        let json = sandbox.run(&arguments).json();
         let per_image: Vec<f64> = json["per_image"]
             .as_array()
             .expect("numbers")
@@ -42,9 +42,9 @@ fn mean_and_images_agree_on_both_paths() {
 
 #[test]
 fn text_gives_each_image_and_the_mean() {
-    let place = Place::new();
-    noise_array(&place);
-    let ended = place.run(&["score", "--images", "noise.npy"]);
+    let sandbox = Sandbox::new();
+    noise_array(&sandbox);
+    let ended = sandbox.run(&["score", "--images", "noise.npy"]);
     ended.succeeded();
     let lines: Vec<&str> = ended.out.lines().collect();
     assert_eq!(lines.len(), 4);
@@ -54,10 +54,10 @@ fn text_gives_each_image_and_the_mean() {
 
 #[test]
 fn generated_images_score_better_than_noise() {
-    let place = Place::new();
-    place.run(&["--count", "2"]).succeeded();
+    let sandbox = Sandbox::new();
+    sandbox.run(&["--count", "2"]).succeeded();
     let files = ["samples/image-000000.png", "samples/image-000001.png"];
-    let json = place
+    let json = sandbox
         .run(&[&["score", "--json"], &files[..]].concat())
         .json();
     assert!(
@@ -68,13 +68,13 @@ fn generated_images_score_better_than_noise() {
 
 #[test]
 fn mixture_parameters_are_written_by_both_paths() {
-    let place = Place::new();
-    noise_array(&place);
+    let sandbox = Sandbox::new();
+    noise_array(&sandbox);
     let params = |path: &str| {
         let file = format!("{path}.npy");
         let arguments = ["score", "noise.npy", "--params-out", &file, "--path", path];
-        place.run(&arguments).succeeded();
-        read_npy::<f32>(&place.path(&file))
+        sandbox.run(&arguments).succeeded();
+        read_npy::<f32>(&sandbox.path(&file))
     };
     let (shape, forward) = params("forward");
     let (_, cached) = params("cached");
@@ -86,12 +86,12 @@ fn mixture_parameters_are_written_by_both_paths() {
 
 #[test]
 fn labels_are_the_classes_of_the_images() {
-    let place = Place::new();
-    place.write_u8("given.npy", [2, 8, 8, 1], &noise(128));
-    place.write_labels("labels.npy", &[3, 7]);
+    let sandbox = Sandbox::new();
+    sandbox.write_u8("given.npy", [2, 8, 8, 1], &noise(128));
+    sandbox.write_labels("labels.npy", &[3, 7]);
     let score = |more: &[&str]| {
         let common = ["score", "given.npy", "--model", "fashion", "--json"];
-        let json = place.run(&[&common[..], more].concat()).json();
+        let json = sandbox.run(&[&common[..], more].concat()).json();
         [0, 1].map(|image| json["per_image"][image].as_f64().expect("a number"))
     };
     let labelled = score(&["--labels", "labels.npy"]);
@@ -102,23 +102,23 @@ fn labels_are_the_classes_of_the_images() {
 
 #[test]
 fn bad_images_are_named_with_what_was_found() {
-    let place = Place::new();
-    place.write_u8("odd.npy", [1, 8, 6, 3], &noise(144));
-    place.write_u8("gray.npy", [1, 8, 8, 1], &noise(64));
-    place.write_u8("small.npy", [1, 8, 8, 3], &noise(192));
-    place.write_u8("large.npy", [1, 8, 12, 3], &noise(288));
-    place.write(
+    let sandbox = Sandbox::new();
+    sandbox.write_u8("odd.npy", [1, 8, 6, 3], &noise(144));
+    sandbox.write_u8("gray.npy", [1, 8, 8, 1], &noise(64));
+    sandbox.write_u8("small.npy", [1, 8, 8, 3], &noise(192));
+    sandbox.write_u8("large.npy", [1, 8, 12, 3], &noise(288));
+    sandbox.write(
         "floats.npy",
         &crate::process::npy(&[1, 4, 4, 3], &[0.0f32; 48]),
     );
-    place.write("flat.npy", &crate::process::npy(&[4, 4], &[0u8; 16]));
-    let whole = place.bytes("small.npy");
-    place.write("cut.npy", &whole[..whole.len() - 1]);
-    place.write("text.png", b"not a picture at all");
-    place.write("empty.png", b"");
-    place.run(&["--count", "1", "--size", "8x8"]).succeeded();
-    let png = place.bytes("samples/image-000000.png");
-    place.write("cut.png", &png[..png.len() / 2]);
+    sandbox.write("flat.npy", &crate::process::npy(&[4, 4], &[0u8; 16]));
+    let whole = sandbox.bytes("small.npy");
+    sandbox.write("cut.npy", &whole[..whole.len() - 1]);
+    sandbox.write("text.png", b"not a picture at all");
+    sandbox.write("empty.png", b"");
+    sandbox.run(&["--count", "1", "--size", "8x8"]).succeeded();
+    let png = sandbox.bytes("samples/image-000000.png");
+    sandbox.write("cut.png", &png[..png.len() / 2]);
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["odd.npy"],
@@ -136,31 +136,33 @@ fn bad_images_are_named_with_what_was_found() {
         (&["samples"], &["samples", "a file", "a folder"]),
     ];
     for (files, texts) in cases {
-        place.run(&[&["score"], *files].concat()).failed_with(texts);
+        sandbox
+            .run(&[&["score"], *files].concat())
+            .failed_with(texts);
     }
 }
 
 #[test]
 fn a_header_cannot_claim_more_than_the_file_holds() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let huge = crate::process::npy(&[0, 4, 4, 3], &[0u8; 0]);
     let text = String::from_utf8_lossy(&huge[10..]).replace("(0, 4", "(9999999999, 4");
     let mut bytes = huge[..10].to_vec();
     bytes.extend_from_slice(&text.as_bytes()[..huge.len() - 10 - 9]);
     bytes[8] -= 9;
-    place.write("huge.npy", &bytes);
-    place
+    sandbox.write("huge.npy", &bytes);
+    sandbox
         .run(&["score", "huge.npy"])
         .failed_with(&["huge.npy", "9999999999", "found 0 bytes"]);
 
-    place.run(&["--count", "1", "--size", "4x4"]).succeeded();
-    let mut png = place.bytes("samples/image-000000.png");
+    sandbox.run(&["--count", "1", "--size", "4x4"]).succeeded();
+    let mut png = sandbox.bytes("samples/image-000000.png");
     // 65536 x 65536 pixels, with the checksum (of the header chunk) that belongs to it.
     png[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
     let checksum = crc32(&png[12..29]);
     png[29..33].copy_from_slice(&checksum.to_be_bytes());
-    place.write("huge.png", &png);
-    place
+    sandbox.write("huge.png", &png);
+    sandbox
         .run(&["score", "huge.png"])
         .failed_with(&["huge.png", "expected"]);
 }
@@ -176,11 +178,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn bad_labels_and_classes_are_errors() {
-    let place = Place::new();
-    place.write_u8("given.npy", [2, 8, 8, 1], &noise(128));
-    place.write_labels("few.npy", &[3]);
-    place.write_labels("range.npy", &[3, 10]);
-    place.write_labels("negative.npy", &[3, -1]);
+    let sandbox = Sandbox::new();
+    sandbox.write_u8("given.npy", [2, 8, 8, 1], &noise(128));
+    sandbox.write_labels("few.npy", &[3]);
+    sandbox.write_labels("range.npy", &[3, 10]);
+    sandbox.write_labels("negative.npy", &[3, -1]);
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["--labels", "few.npy"],
@@ -203,6 +205,8 @@ fn bad_labels_and_classes_are_errors() {
     ];
     for (more, texts) in cases {
         let common = ["score", "given.npy", "--model", "fashion"];
-        place.run(&[&common[..], *more].concat()).failed_with(texts);
+        sandbox
+            .run(&[&common[..], *more].concat())
+            .failed_with(texts);
     }
 }
