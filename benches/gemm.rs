@@ -62,7 +62,7 @@ fn shapes(batch: usize) -> BTreeMap<Shape, usize> {
             *shapes.entry(shape).or_insert(0) += times;
         }
     };
-    for op in &graph.ops {
+    for op in graph.ops() {
         // As the engine splits it between two threads.
         let halves = if op.epilogue.gate.is_some() { 2 } else { 1 };
         let outputs = op.channels().next_multiple_of(PANEL) * halves;

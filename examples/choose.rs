@@ -14,27 +14,27 @@ fn main() -> anyhow::Result<()> {
     let network = fastpix::embedded("fashion")?;
     let engine = Engine::new(&network, &EngineOptions::new())?;
     let request = engine.request(10);
-    let graph = &network.graph;
+    let graph = network.graph();
 
     let mut likeliest = |at: PixelPosition, parameters: &[f32], values: &mut [f32]| {
         let of_images = parameters
-            .chunks(graph.output.parameters())
-            .zip(values.chunks_mut(graph.output.channels()));
+            .chunks(graph.output().parameters())
+            .zip(values.chunks_mut(graph.output().channels()));
         for ((parameters, values), image) in of_images.zip(&request.images) {
             let pixel = (at.row * request.size.1 + at.column) as u32;
             let mut best = f64::NEG_INFINITY;
             for draw in 0..draws {
                 let random = Philox::new(draw, image.index, pixel).draws(0);
                 let mut drawn = vec![0.0; values.len()];
-                graph.output.sample(parameters, random, 1.0, &mut drawn);
-                let codes: Vec<u16> = drawn.iter().map(|&x| graph.input.code(x)).collect();
+                graph.output().sample(parameters, random, 1.0, &mut drawn);
+                let codes: Vec<u16> = drawn.iter().map(|&x| graph.input().code(x)).collect();
                 let likelihood = graph
-                    .output
-                    .log_likelihood(parameters, &codes, &graph.input);
+                    .output()
+                    .log_likelihood(parameters, &codes, graph.input());
                 if likelihood > best {
                     best = likelihood;
                     for (value, code) in values.iter_mut().zip(codes) {
-                        *value = graph.input.value(code);
+                        *value = graph.input().value(code);
                     }
                 }
             }

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
          per level, 160 filters, 10 mixtures), {SIDE} x {SIDE}, batch {BATCH} unless stated. bf16 \
          costs what f16 does.\n"
     );
-    let cost = |dtype, batch| Cost::new(&network.graph, dtype, (SIDE, SIDE), batch);
+    let cost = |dtype, batch| Cost::new(network.graph(), dtype, (SIDE, SIDE), batch);
     launches(&cost(Dtype::F32, BATCH));
     bytes(&DTYPES.map(|dtype| (dtype, cost(dtype, BATCH))));
     accesses(&network)?;

@@ -15,7 +15,7 @@ fn main() -> anyhow::Result<()> {
         None => fastpix::embedded("avatars")?,
     };
     let engine = Engine::new(&network, &EngineOptions::new())?;
-    println!("{} on {}", network.info.summary, engine.device());
+    println!("{} on {}", network.info().summary, engine.device());
 
     // Images of the size that the model was trained at, of all classes in turn if it has any.
     let request = engine.request(4).seed(1);

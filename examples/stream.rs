@@ -10,7 +10,7 @@ fn main() -> anyhow::Result<()> {
     let seed = std::env::args().nth(1).map_or(Ok(1), |seed| seed.parse())?;
     let network = fastpix::embedded("avatars")?;
     let engine = Engine::new(&network, &EngineOptions::new())?;
-    let input = network.graph.input.clone();
+    let input = network.graph().input().clone();
     let mut print = |row: SampledRow<'_>| {
         let mut line = String::new();
         for pixel in row.values.chunks(3) {

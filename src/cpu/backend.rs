@@ -28,7 +28,7 @@ const CACHED_IMAGES: usize = 16;
 /// How the CPU backend is set up.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct CpuOptions {
+pub(crate) struct CpuOptions {
     /// Threads; all cores when `None`.
     pub threads: Option<usize>,
     /// Instruction set of the inner loops; the best one when `None`, or what the variable
@@ -40,7 +40,7 @@ pub struct CpuOptions {
 
 /// A network ready on the CPU.
 #[derive(Debug)]
-pub struct CpuBackend {
+pub(crate) struct CpuBackend {
     pool: ThreadPool,
     isa: Isa,
     model: Model,

@@ -23,4 +23,5 @@ mod simd;
 mod storage;
 pub mod thread_pool;
 
-pub use backend::{CpuBackend, CpuOptions, WHOLE_IMAGES};
+pub use backend::WHOLE_IMAGES;
+pub(crate) use backend::{CpuBackend, CpuOptions};

@@ -18,7 +18,7 @@ use crate::network::{Dtype, Graph, Network};
 
 /// A network ready on CUDA devices.
 #[derive(Debug)]
-pub struct CudaBackend {
+pub(crate) struct CudaBackend {
     pub(super) graph: Graph,
     dtype: Dtype,
     weight_bytes: usize,

@@ -18,7 +18,7 @@ mod sampling;
 mod session;
 mod tiling;
 
-pub use backend::CudaBackend;
+pub(crate) use backend::CudaBackend;
 pub use device::{DeviceInfo, devices, driver_version};
 pub use error::CudaError;
 pub use launch_shape::LaunchShape;

@@ -50,23 +50,17 @@ pub struct Stage {
     pub channels: Range<usize>,
 }
 
-/// The structure of a network, without its numbers.
+/// The structure of a network, without its numbers: what [`GraphBuilder::build`] has checked and
+/// derived, which backends rely on. It can be read, not changed.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// All tensors, those of the stages' inputs among them.
-    pub tensors: Vec<Tensor>,
-    /// All ops, in an order in which a whole-image evaluation can run them.
-    pub ops: Vec<Op>,
-    /// The parts of a pixel in the order in which they are drawn; at least one.
-    pub stages: Vec<Stage>,
-    /// How values become channels of the stages' input tensors.
-    pub input: InputEncoding,
-    /// What each stage is drawn from.
-    pub output: OutputDistribution,
-    /// What an image can be conditioned on.
-    pub condition: Condition,
-    /// Which ops run when.
-    pub schedule: Schedule,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) input: InputEncoding,
+    pub(crate) output: OutputDistribution,
+    pub(crate) condition: Condition,
+    pub(crate) schedule: Schedule,
 }
 
 /// An image of this size does not fit the network.
@@ -82,6 +76,42 @@ pub struct SizeError {
 }
 
 impl Graph {
+    /// All tensors, those of the stages' inputs among them; a [`TensorId`] is an index.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// All ops, in an order in which a whole-image evaluation can run them; an [`OpId`] is an
+    /// index.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The parts of a pixel in the order in which they are drawn; at least one.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// How values become channels of the stages' input tensors.
+    pub fn input(&self) -> &InputEncoding {
+        &self.input
+    }
+
+    /// What each stage is drawn from.
+    pub fn output(&self) -> &OutputDistribution {
+        &self.output
+    }
+
+    /// What an image can be conditioned on.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Which ops run when.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
     /// Channels of the image: those of all stages.
     pub fn channels(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.channels.end)
@@ -144,12 +174,9 @@ pub struct Info {
 /// A network: what a family makes of a model file, and all that a backend is given.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Its structure.
-    pub graph: Graph,
-    /// Its numbers.
-    pub weights: Weights,
-    /// What else is known of it.
-    pub info: Info,
+    pub(crate) graph: Graph,
+    pub(crate) weights: Weights,
+    pub(crate) info: Info,
 }
 
 impl Network {
@@ -164,5 +191,20 @@ impl Network {
             weights,
             info,
         })
+    }
+
+    /// Its structure.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Its numbers.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// What else is known of it.
+    pub fn info(&self) -> &Info {
+        &self.info
     }
 }

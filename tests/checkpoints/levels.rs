@@ -54,8 +54,8 @@ fn levels_are_told_by_metadata_and_by_the_tensors_alone() {
         }
         let multiple = 1 << (hyper.levels - 1);
         for network in &networks {
-            assert_eq!(network.graph.side_multiples(), [multiple; 2], "{hyper:?}");
-            assert!(network.weights == networks[0].weights);
+            assert_eq!(network.graph().side_multiples(), [multiple; 2], "{hyper:?}");
+            assert!(network.weights() == networks[0].weights());
         }
     }
 }

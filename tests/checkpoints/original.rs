@@ -132,7 +132,7 @@ fn a_bundle_is_found_by_any_of_its_files() {
 
 #[test]
 fn pytorch_state_dicts_fold_to_the_same_weights() {
-    let expected = reference("tiny", "ema").into_network().unwrap().weights;
+    let expected = reference("tiny", "ema").into_network().unwrap();
     for (file, format) in [
         ("pclucas_ema.pth", Format::PyTorchZip),
         ("pclucas_ema_dataparallel.pth", Format::PyTorchZip),
@@ -154,7 +154,7 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
         );
         let hyper = loaded.hyperparameters.clone();
         let network = loaded.into_network().unwrap();
-        assert_folded_close(&hyper, &network.weights, &expected);
+        assert_folded_close(&hyper, network.weights(), expected.weights());
     }
 }
 

@@ -515,7 +515,7 @@ fn weights_folded_in_the_file_give_the_same_network() {
         load("a.npz", &saved(&already, "npz")).tensors,
         already.tensors
     );
-    let layers = |model: Checkpoint| model.into_network().unwrap().weights.layers;
+    let layers = |model: Checkpoint| model.into_network().unwrap().weights().layers.clone();
     let (found, expected) = (layers(already), layers(model));
     assert_eq!(found.len(), expected.len());
     for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {

@@ -125,7 +125,8 @@ fn bits_per_dim_of_the_originals_parameters_match() {
     for (model, _) in ORIGINALS {
         let io = npz(&original(&format!("{model}/io.npz")));
         let (images, _) = inputs(model);
-        let graph = original_weights(model).graph;
+        let network = original_weights(model);
+        let graph = network.graph();
         let params = npy(&original(&format!("{model}/logits_ema.npy"))).f32();
         let codes = u16(&images.values);
         let nats: Vec<f64> = params

@@ -19,9 +19,9 @@ const PINNED: [(&str, Dtype, bool, u32); 6] = [
 fn images_of_the_embedded_models_stay_what_they_were() {
     for (name, dtype, instructions, expected) in PINNED {
         let network = embedded(name);
-        let size = network.info.image_size.unwrap();
+        let size = network.info().image_size.unwrap();
         let mut request = SampleRequest::new(size, 5).seed(3);
-        if let Some(classes) = network.graph.condition.classes() {
+        if let Some(classes) = network.graph().condition().classes() {
             request = request.classes(0..classes);
         }
         for isa in Isa::available() {

@@ -70,7 +70,7 @@ fn small_model(nr_filters: usize) -> Network {
 #[test]
 fn an_image_does_not_depend_on_batch_threads_offset_or_neighbours() {
     let weights = small_model(20);
-    let of = |indices: Vec<u64>| batch(weights.graph.condition.classes(), (8, 12), indices);
+    let of = |indices: Vec<u64>| batch(weights.graph().condition().classes(), (8, 12), indices);
     for precision in [Dtype::F32, Dtype::Bf16] {
         let on = |threads| engine(&weights, &cpu().threads(threads).dtype(precision));
         let alone = |index| sample(&on(1), &of(vec![index])).values;
@@ -103,7 +103,7 @@ fn an_image_does_not_depend_on_the_batch_size_on_any_instruction_set() {
             let of = |count| {
                 sample(
                     &engine,
-                    &batch(weights.graph.condition.classes(), (4, 8), 0..count),
+                    &batch(weights.graph().condition().classes(), (4, 8), 0..count),
                 )
             };
             let all = of(64).values;

@@ -42,7 +42,7 @@ const NO_COUNTERS: &str = "a GPU counts nothing";
 
 /// Sums over the launches of a batch: row phase, pixel phase without sampling, sampling.
 fn expected(network: &Network, cost: &Cost, of: impl Fn(&LaunchCost) -> u64) -> [u64; 3] {
-    let schedule = &network.graph.schedule;
+    let schedule = network.graph().schedule();
     let mut sums = [0; 3];
     for row in 0..SIZE.0 {
         let launches = &cost.row_phase[schedule.row_class(row)];
@@ -63,7 +63,7 @@ fn launches_and_blocks_are_those_that_the_graph_predicts() {
         let network = random(&hyper(3, 20, 2), 3);
         for dtype in [Dtype::F32, Dtype::F16] {
             for batch in [1, 3, 17] {
-                let cost = Cost::new(&network.graph, dtype, SIZE, batch);
+                let cost = Cost::new(network.graph(), dtype, SIZE, batch);
                 let found = counted(emulator, &network, dtype, batch);
                 for (what, of) in [
                     ("launches", (|_| 1) as fn(&LaunchCost) -> u64),
@@ -111,7 +111,7 @@ fn wide_products_read_little_else_in_few_sectors_and_without_bank_conflicts() {
                 }
             }
             // Positions, starts of the sums and residuals besides.
-            let cost = Cost::new(&network.graph, dtype, SIZE, 16);
+            let cost = Cost::new(network.graph(), dtype, SIZE, 16);
             let read = sum(&found, "pixel_", "global_load_bytes") as f64;
             let [_, pixel, _] =
                 expected(&network, &cost, |launch| launch.blocks * launch.block_bytes);

@@ -1,7 +1,7 @@
 //! The CUDA backend in f16 and bf16: how they round, and what they cannot hold. Their distance
 //! from the original's numbers is measured in `tests/engine`.
 
-use fastpix::Dtype;
+use fastpix::{Dtype, Network};
 use test_support::device::on_a_device;
 use test_support::engine::{MODES, Mode, Target, cpu, cuda, engine, parameters, score, try_engine};
 use test_support::reference::{ORIGINALS, assert_close, inputs, npy, original, original_weights};
@@ -69,8 +69,11 @@ fn bits_per_dim_are_within_a_hundredth_of_those_in_f32() {
 #[test]
 fn a_weight_beyond_f16_is_named() {
     on_a_device(|| {
-        let mut network = original_weights("tiny");
-        network.weights.layers[0].weight[0] = -70_000.0;
+        let network = original_weights("tiny");
+        let mut weights = network.weights().clone();
+        weights.layers[0].weight[0] = -70_000.0;
+        let network = Network::new(network.graph().clone(), weights, network.info().clone());
+        let network = network.expect("the same shapes");
         let result = |precision| try_engine(&network, &cuda().dtype(precision));
         assert_eq!(
             result(Dtype::F16).unwrap_err().to_string(),

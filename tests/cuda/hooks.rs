@@ -25,11 +25,11 @@ fn networks() -> Vec<(Network, (usize, usize))> {
 
 /// Images of which some have a prefix.
 fn request(network: &Network, (height, width): (usize, usize)) -> SampleRequest {
-    let row = width * network.graph.channels();
+    let row = width * network.graph().channels();
     let image = |index: usize| ImageRequest {
         class: network
-            .graph
-            .condition
+            .graph()
+            .condition()
             .classes()
             .map(|classes| index % classes),
         prefix: (0..index % 3 * row).map(|at| (at % 5) as u16).collect(),
@@ -45,7 +45,7 @@ fn rows(
     run: impl FnOnce(&mut Hooks<'_>) -> Result<(), EngineError>,
 ) -> Vec<f32> {
     let (height, width) = request.size;
-    let row = width * network.graph.channels();
+    let row = width * network.graph().channels();
     let mut images = vec![f32::NAN; request.images.len() * height * row];
     let mut next = 0;
     let mut row_done = |done: fastpix::SampledRow<'_>| {
@@ -82,15 +82,15 @@ fn rows_of_several_devices_are_put_together() {
             let expected = engine(&network, &cuda()).sample(&request).unwrap().values;
             let found = rows(&network, &request, |hooks| {
                 let sampled = two.sample_with(&request, hooks)?.values;
-                assert!(sampled == expected, "{}: images", network.info.family);
+                assert!(sampled == expected, "{}: images", network.info().family);
                 Ok(())
             });
-            assert!(found == expected, "{}: rows", network.info.family);
+            assert!(found == expected, "{}: rows", network.info().family);
             // Fewer images than devices.
             request.images.truncate(1);
             let expected = &expected[..expected.len() / COUNT];
             let streamed = rows(&network, &request, |hooks| two.stream(&request, hooks));
-            assert!(streamed == expected, "{}: stream", network.info.family);
+            assert!(streamed == expected, "{}: stream", network.info().family);
         }
     });
 }

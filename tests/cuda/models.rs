@@ -31,7 +31,7 @@ fn as_on_the_cpu(what: &str, network: &Network, count: usize, size: (usize, usiz
     let cuda = engine(network, &cuda());
     let first = 1 << 33;
     let batch = batch(
-        network.graph.condition.classes(),
+        network.graph().condition().classes(),
         size,
         first..first + count as u64,
     );

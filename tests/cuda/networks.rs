@@ -15,12 +15,12 @@ fn graph_and_stream_launches_give_the_same_bits() {
             (mixture(4), 1, (3, 4)),
         ] {
             let mut request = SampleRequest::new(size, count).continuous(true);
-            if let Some(classes) = network.graph.condition.classes() {
+            if let Some(classes) = network.graph().condition().classes() {
                 request = request.classes(0..classes);
             }
             let sample = |target| engine(&network, &target).sample(&request).unwrap().values;
             let same = sample(cuda()) == sample(cuda().stream());
-            assert!(same, "{} {count} {size:?}", network.info.family);
+            assert!(same, "{} {count} {size:?}", network.info().family);
         }
     });
 }

@@ -27,7 +27,7 @@ fn a_pixel_changes_only_what_comes_after_it(device: Device) {
             (0..height * width).map(code).collect(),
         )
     };
-    let count = weights.graph.parameters();
+    let count = weights.graph().parameters();
     for mode in MODES {
         let of = |changed| parameters(&engine, &images(changed), &[], mode);
         let base = of(None);

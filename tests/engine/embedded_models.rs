@@ -15,7 +15,8 @@ fn held_out_scores_match_the_training_framework(device: Device) {
     };
     for name in ["avatars", "fashion"] {
         let weights = embedded(name);
-        let (images, labels, expected) = held_out(name, weights.graph.condition.classes(), count);
+        let (images, labels, expected) =
+            held_out(name, weights.graph().condition().classes(), count);
         let engine = engine(&weights, &device.target());
         let (bits, _) = score(&engine, &images, &labels, Mode::WholeImage);
         assert_eq!(bits.len(), expected.len());

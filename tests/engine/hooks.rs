@@ -25,13 +25,13 @@ fn networks() -> [(Network, (usize, usize)); 6] {
 }
 
 fn request(network: &Network, size: (usize, usize), count: u64) -> SampleRequest {
-    batch(network.graph.condition.classes(), size, 0..count).0
+    batch(network.graph().condition().classes(), size, 0..count).0
 }
 
 /// Of which some images keep one or two rows.
 fn completion(network: &Network, size: (usize, usize), count: u64) -> SampleRequest {
     let mut request = request(network, size, count);
-    let row = size.1 * network.graph.channels();
+    let row = size.1 * network.graph().channels();
     for (index, image) in request.images.iter_mut().enumerate() {
         image.prefix = (0..index % 3 * row).map(|at| (at % 5) as u16).collect();
     }
@@ -67,8 +67,8 @@ fn rows_are_told_as_they_are_finished(device: Device) {
         let engine = engine(&network, &device.target());
         let request = completion(&network, size, 5);
         let expected = engine.sample(&request).unwrap().values;
-        let channels = network.graph.channels();
-        let family = network.info.family;
+        let channels = network.graph().channels();
+        let family = network.info().family;
         let mut sampled = Vec::new();
         let rows = collected(&request, channels, |hooks| {
             sampled = engine.sample_with(&request, hooks).unwrap().values;
@@ -99,24 +99,24 @@ fn sampler<'a>(
     network: &'a Network,
     request: &'a SampleRequest,
 ) -> impl FnMut(PixelPosition, &[f32], &mut [f32]) -> Result<(), BackendError> + Send + 'a {
-    let graph = &network.graph;
+    let graph = network.graph();
     move |at, parameters, values| {
         let pixel = (at.row * request.size.1 + at.column) as u32;
         let of_images = parameters
-            .chunks(graph.output.parameters())
-            .zip(values.chunks_mut(graph.output.channels()));
+            .chunks(graph.output().parameters())
+            .zip(values.chunks_mut(graph.output().channels()));
         for ((parameters, values), image) in of_images.zip(&request.images) {
             let draws = Philox::new(request.seed, image.index, pixel)
-                .draws(at.stage * graph.output.draws());
-            graph.output.sample(parameters, draws, 1.0, values);
+                .draws(at.stage * graph.output().draws());
+            graph.output().sample(parameters, draws, 1.0, values);
             let given = image.prefix.len() > pixel as usize * graph.channels();
             for value in values {
-                *value = match graph.output {
+                *value = match graph.output() {
                     _ if given => f32::NAN, // Is not used.
                     OutputDistribution::LogisticMixture { .. } => {
-                        graph.input.value(graph.input.code(*value))
+                        graph.input().value(graph.input().code(*value))
                     }
-                    OutputDistribution::Categorical { .. } => graph.input.value(*value as u16),
+                    OutputDistribution::Categorical { .. } => graph.input().value(*value as u16),
                 };
             }
         }
@@ -133,7 +133,7 @@ fn a_pixel_source_that_samples_gives_the_samplers_images(device: Device) {
         let mut source = sampler(&network, &request);
         let mut hooks = Hooks::new().pixel_source(&mut source);
         let found = engine.sample_with(&request, &mut hooks).unwrap();
-        let family = network.info.family;
+        let family = network.info().family;
         // On a GPU the sampler's elementary functions are not the host's.
         assert!(found.to_codes() == expected.to_codes(), "{family}");
     }
@@ -181,7 +181,7 @@ fn pixels_that_all_images_keep_are_not_asked_for(device: Device) {
     assert_eq!(asked, expected.collect::<Vec<_>>());
     for image in found.values.chunks(4 * 3 * 2) {
         let (kept, chosen) = image.split_at(2 * 3 * 2);
-        assert!(kept.iter().all(|&x| x == network.graph.input.value(3)));
+        assert!(kept.iter().all(|&x| x == network.graph().input().value(3)));
         assert!(chosen.iter().all(|&x| x == 0.5));
     }
 }
@@ -195,14 +195,14 @@ fn what_a_pixel_source_chooses_decides_the_pixels_after_it(device: Device) {
     let codes = test_support::networks::images(&network, 2, (4, 4));
     let expected = engine.parameters(codes.clone(), &[], Mode::Cached).unwrap();
     let mut found = vec![0.0f32; expected.values.len()];
-    let per_pixel = network.graph.parameters();
+    let per_pixel = network.graph().parameters();
     let mut source = |at: PixelPosition, parameters: &[f32], values: &mut [f32]| {
         for (image, parameters) in parameters.chunks(per_pixel).enumerate() {
             let pixel = (image * 4 + at.row) * 4 + at.column;
             found[pixel * per_pixel..][..per_pixel].copy_from_slice(parameters);
             for channel in 0..3 {
                 let code = codes.values[pixel * 3 + channel];
-                values[image * 3 + channel] = network.graph.input.value(code);
+                values[image * 3 + channel] = network.graph().input().value(code);
             }
         }
         Ok(())

@@ -29,7 +29,7 @@ fn cases() -> Vec<(Network, usize, (usize, usize))> {
 }
 
 fn classes(network: &Network, count: usize) -> Vec<usize> {
-    let classes = network.graph.condition.classes();
+    let classes = network.graph().condition().classes();
     classes.map_or(vec![], |classes| {
         (0..count).map(|image| image % classes).collect()
     })
@@ -45,7 +45,7 @@ fn request(network: &Network, count: usize, size: (usize, usize)) -> SampleReque
 }
 
 fn what(network: &Network, count: usize, size: (usize, usize), mode: Mode) -> String {
-    format!("{} {count} {size:?} {mode:?}", network.info.family)
+    format!("{} {count} {size:?} {mode:?}", network.info().family)
 }
 
 test_on_devices!(parameters_are_those_of_the_graph_in_float64);
@@ -106,7 +106,7 @@ fn samples_of_any_network_are_those_of_the_cpu(device: Device) {
         let found = here.sample(&request).unwrap().to_codes();
         assert!(found == cpu.sample(&request).unwrap().to_codes(), "{what}");
         // Some rows are kept of some of the images.
-        let row = size.1 * network.graph.channels();
+        let row = size.1 * network.graph().channels();
         for (index, (image, codes)) in request.images.iter_mut().zip(found.images()).enumerate() {
             image.prefix = codes[..(index % 3).min(size.0) * row].to_vec();
             image.index += 100;
@@ -136,7 +136,7 @@ fn scores_of_any_network_follow_from_its_parameters(device: Device) {
             let mut found = Vec::new();
             let mut take = |part: fastpix::backend::Evaluation| {
                 let of_image = part.nats.chunks(size.0 * size.1);
-                let channels = network.graph.channels();
+                let channels = network.graph().channels();
                 found.extend(of_image.map(|nats| fastpix::bits_per_dim(nats, channels) as f32));
             };
             engine
@@ -152,9 +152,9 @@ fn scores_of_any_network_follow_from_its_parameters(device: Device) {
 /// Bits per dimension in float64: the softmax of a class, or the logistic mixture of Salimans et
 /// al. 2017 with the coefficients of the channels before.
 fn bits_per_dim(network: &Network, images: &Codes, parameters: &[f64]) -> Vec<f64> {
-    let graph = &network.graph;
+    let graph = network.graph();
     let [_, height, width, channels] = images.shape;
-    let nats = |codes: &[u16], parameters: &[f64]| match graph.output {
+    let nats = |codes: &[u16], parameters: &[f64]| match *graph.output() {
         OutputDistribution::Categorical { classes, .. } => {
             let logits = parameters.chunks(classes).zip(codes);
             let each = logits.map(|(logits, &code)| {

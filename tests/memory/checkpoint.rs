@@ -164,5 +164,5 @@ fn load(path: &Path, hyper: &Hyperparameters, tensors: &[(String, Vec<usize>)]) 
     let network = loaded
         .into_network()
         .unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(network.weights.layers.len(), Layers::new(hyper).all.len());
+    assert_eq!(network.weights().layers.len(), Layers::new(hyper).all.len());
 }

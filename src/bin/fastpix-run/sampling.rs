@@ -228,7 +228,7 @@ impl<'a> Sampling<'a> {
         match self.arguments.class? {
             ClassChoice::One(class) => Some(class),
             // Without classes there is none to take, and the request says so.
-            ClassChoice::All => Some(match self.graph().condition.classes() {
+            ClassChoice::All => Some(match self.graph().condition().classes() {
                 Some(classes) => (index % classes as u64) as usize,
                 None => 0,
             }),

@@ -343,8 +343,8 @@ fn of_image(
     class: Option<usize>,
     (height, width): (usize, usize),
 ) -> Vec<f64> {
-    let graph = &network.graph;
-    let tensors = graph.tensors.iter();
+    let graph = network.graph();
+    let tensors = graph.tensors().iter();
     let mut grids: Vec<Grid> = tensors
         .map(|tensor| {
             let size = [height / tensor.stride[0], width / tensor.stride[1]];
@@ -355,19 +355,19 @@ fn of_image(
             }
         })
         .collect();
-    for stage in &graph.stages {
+    for stage in graph.stages() {
         let pixels = codes.chunks(graph.channels());
         grids[stage.input].values = pixels
             .flat_map(|pixel| encoded(network, &pixel[stage.channels.clone()]))
             .collect();
     }
-    let parameters = graph.output.parameters();
+    let parameters = graph.output().parameters();
     let mut all = vec![0.0; height * width * graph.parameters()];
-    for op in &graph.ops {
+    for op in graph.ops() {
         for row in 0..height / op.stride[0] {
             for column in 0..width / op.stride[1] {
                 let mut y: Vec<f64> = (0..op.outputs)
-                    .map(|n| network.weights.bias(op, class, n).into())
+                    .map(|n| network.weights().bias(op, class, n).into())
                     .collect();
                 for tap in &op.taps {
                     let place = |grid: usize, axis: usize| {
@@ -378,7 +378,7 @@ fn of_image(
                     };
                     for (k, x) in activated(tap.activation, x).into_iter().enumerate() {
                         for (n, y) in y.iter_mut().enumerate() {
-                            *y += x * f64::from(network.weights.weight(tap, k, n));
+                            *y += x * f64::from(network.weights().weight(tap, k, n));
                         }
                     }
                 }
@@ -409,7 +409,7 @@ fn of_image(
                     }
                     Destination::Parameters { stage } => {
                         let pixel = row * width + column;
-                        let first = (pixel * graph.stages.len() + stage) * parameters;
+                        let first = (pixel * graph.stages().len() + stage) * parameters;
                         all[first..][..parameters].copy_from_slice(&y);
                     }
                 }
@@ -420,11 +420,11 @@ fn of_image(
 }
 
 fn encoded(network: &Network, codes: &[u16]) -> Vec<f64> {
-    match network.graph.input {
+    match *network.graph().input() {
         InputEncoding::Scaled { ones, .. } => {
             let values = codes
                 .iter()
-                .map(|&code| network.graph.input.value(code).into());
+                .map(|&code| network.graph().input().value(code).into());
             values.chain(ones.then_some(1.0)).collect()
         }
         InputEncoding::OneHot { classes } => codes
@@ -434,7 +434,7 @@ fn encoded(network: &Network, codes: &[u16]) -> Vec<f64> {
         InputEncoding::Embedding {
             channels, table, ..
         } => {
-            let table = &network.weights.layers[table].weight;
+            let table = &network.weights().layers[table].weight;
             let row = |&code: &u16| table[usize::from(code) * channels..][..channels].iter();
             codes.iter().flat_map(row).map(|&x| x.into()).collect()
         }
@@ -443,8 +443,8 @@ fn encoded(network: &Network, codes: &[u16]) -> Vec<f64> {
 
 /// Images of random codes.
 pub fn images(network: &Network, count: usize, (height, width): (usize, usize)) -> Codes {
-    let channels = network.graph.channels();
-    let codes = network.graph.input.codes() as f32;
+    let channels = network.graph().channels();
+    let codes = network.graph().input().codes() as f32;
     let numbers = Philox::new(5, 0, 0).uniforms();
     Nhwc {
         shape: [count, height, width, channels],

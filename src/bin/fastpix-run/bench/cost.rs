@@ -75,7 +75,7 @@ impl Cost {
             width,
             batch,
         };
-        let schedule = &graph.schedule;
+        let schedule = graph.schedule();
         let mut rows = vec![0; schedule.row_classes()];
         let mut pixels = vec![0; schedule.pixel_classes()];
         for row in 0..height {
@@ -101,7 +101,7 @@ impl Cost {
                 None => &op.taps,
             })
         };
-        let ops = graph.ops.iter();
+        let ops = graph.ops().iter();
         Self {
             size,
             batch,
@@ -178,7 +178,7 @@ impl Cost {
 impl LaunchCost {
     /// `taps` are those of an op that the launch multiplies.
     fn new(graph: &Graph, dtype: Dtype, launch: LaunchShape, taps: fn(&Op) -> &[Tap]) -> Self {
-        let op = &graph.ops[launch.op];
+        let op = &graph.ops()[launch.op];
         let bytes = dtype.bytes() as u64;
         let [rows, rows_read, columns, depth] =
             [launch.rows, launch.rows_read, launch.columns, launch.depth].map(|n| n as u64);

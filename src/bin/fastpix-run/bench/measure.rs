@@ -125,7 +125,7 @@ impl Subject<'_> {
     /// The request for a batch.
     pub fn request(&self, size: (usize, usize), batch: usize) -> SampleRequest {
         let request = SampleRequest::new(size, batch);
-        match self.engine.graph().condition.classes() {
+        match self.engine.graph().condition().classes() {
             Some(_) => request.class(0),
             None => request,
         }
@@ -179,7 +179,7 @@ impl Subject<'_> {
         };
         (
             images,
-            vec![0; graph.condition.classes().map_or(0, |_| batch)],
+            vec![0; graph.condition().classes().map_or(0, |_| batch)],
         )
     }
 
