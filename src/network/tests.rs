@@ -10,15 +10,20 @@ struct Sketch {
     input: TensorId,
 }
 
-fn sketch() -> Sketch {
-    let mut graph = GraphBuilder::new(
+/// A description without any stage.
+fn of_codes() -> GraphBuilder {
+    GraphBuilder::new(
         InputEncoding::OneHot { classes: CODES },
         OutputDistribution::Categorical {
             classes: CODES,
             channels: 1,
         },
         Condition::None,
-    );
+    )
+}
+
+fn sketch() -> Sketch {
+    let mut graph = of_codes();
     let input = graph.stage("codes");
     Sketch { graph, input }
 }
@@ -208,14 +213,7 @@ fn taps_at_what_is_not_known_yet_are_refused() {
 
 #[test]
 fn what_is_drawn_later_cannot_decide_what_is_drawn_before() {
-    let mut graph = GraphBuilder::new(
-        InputEncoding::OneHot { classes: CODES },
-        OutputDistribution::Categorical {
-            classes: CODES,
-            channels: 1,
-        },
-        Condition::None,
-    );
+    let mut graph = of_codes();
     let (first, second) = (graph.stage("first"), graph.stage("second"));
     let h = graph.tensor("h", [1, 1], 8);
     graph.op(op("h", 8, first, &[[0, 0]]), h, [0, 0]);

@@ -43,15 +43,26 @@ impl Case {
     }
 }
 
-pub fn cases() -> Vec<Case> {
-    let all = npz(&golden("kernels/ops.npz"));
+/// The arrays of each case of a file.
+pub fn arrays(file: &str) -> Vec<BTreeMap<String, Array>> {
+    let all = npz(&golden(&format!("kernels/{file}")));
     let case = |number: usize| {
         let prefix = format!("{number}/");
         let arrays: BTreeMap<String, Array> = all
             .iter()
             .filter_map(|(name, array)| Some((name.strip_prefix(&prefix)?.into(), array.clone())))
             .collect();
-        let numbers = arrays.get("numbers")?.usize();
+        (!arrays.is_empty()).then_some(arrays)
+    };
+    let cases: Vec<_> = (0..).map_while(case).collect();
+    assert!(cases.len() > 5, "{file}: {} cases", cases.len());
+    cases
+}
+
+/// The matrix products.
+pub fn cases() -> Vec<Case> {
+    let case = |(number, arrays): (usize, BTreeMap<String, Array>)| {
+        let numbers = arrays["numbers"].usize();
         let pair = |at: usize| [numbers[at], numbers[at + 1]];
         let tap = |t: usize| {
             let offset = arrays.get(&format!("{t}/offset"))?;
@@ -63,7 +74,7 @@ pub fn cases() -> Vec<Case> {
             })
         };
         let taps = (0..).map_while(tap).collect();
-        Some(Case {
+        Case {
             name: format!("case {number}"),
             batch: numbers[0],
             rows: numbers[1],
@@ -77,7 +88,11 @@ pub fn cases() -> Vec<Case> {
             late_residual: numbers[13] != 0,
             taps,
             arrays,
-        })
+        }
     };
-    (0..).map_while(case).collect()
+    arrays("ops.npz")
+        .into_iter()
+        .enumerate()
+        .map(case)
+        .collect()
 }

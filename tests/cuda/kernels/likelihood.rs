@@ -8,7 +8,8 @@ use fastpix::network::{InputEncoding, OutputDistribution};
 use test_support::device::on_a_device;
 use test_support::reference::Array;
 
-use super::stage::{Gpu, cases, config, distribution};
+use super::cases::arrays;
+use super::stage::{Gpu, config, distribution};
 
 /// A case of `likelihood.npz`.
 struct Scored {
@@ -29,7 +30,7 @@ impl Scored {
                 arrays,
             }
         };
-        cases("likelihood.npz").into_iter().map(case).collect()
+        arrays("likelihood.npz").into_iter().map(case).collect()
     }
 
     /// Log-likelihoods by the kernel.

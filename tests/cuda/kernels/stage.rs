@@ -12,23 +12,9 @@ use fastpix::cuda::parameters::{
     Encoding, INLINE_TAPS, Input, Output, Request, RowRing, Tap, Taps, Tensor,
 };
 use fastpix::network::{Activation, OutputDistribution};
-use test_support::reference::{Array, assert_close, golden, npz};
+use test_support::reference::{Array, assert_close};
 
-/// The arrays of each case of a file.
-pub fn cases(file: &str) -> Vec<BTreeMap<String, Array>> {
-    let all = npz(&golden(&format!("kernels/{file}")));
-    let case = |number: usize| {
-        let prefix = format!("{number}/");
-        let arrays: BTreeMap<String, Array> = all
-            .iter()
-            .filter_map(|(name, array)| Some((name.strip_prefix(&prefix)?.into(), array.clone())))
-            .collect();
-        (!arrays.is_empty()).then_some(arrays)
-    };
-    let cases: Vec<_> = (0..).map_while(case).collect();
-    assert!(cases.len() > 5, "{file}: {} cases", cases.len());
-    cases
-}
+use super::cases::arrays;
 
 /// Pairs of 32-bit words, the lower first.
 fn words(array: &Array) -> Vec<u64> {
@@ -186,7 +172,7 @@ impl Case {
                 arrays,
             }
         };
-        let cases = cases("output.npz").into_iter().enumerate();
+        let cases = arrays("output.npz").into_iter().enumerate();
         cases.map(case).collect()
     }
 
