@@ -4,7 +4,7 @@
 //! `cargo run --release --example choose [DRAWS]`
 
 use fastpix::backend::BackendError;
-use fastpix::distribution::Philox;
+use fastpix::distribution::{Philox, Sampler};
 use fastpix::{Engine, EngineOptions, Hooks, PixelPosition};
 
 fn main() -> anyhow::Result<()> {
@@ -26,16 +26,15 @@ fn main() -> anyhow::Result<()> {
             for draw in 0..draws {
                 let random = Philox::new(draw, image.index, pixel).draws(0);
                 let mut drawn = vec![0.0; values.len()];
-                graph.output().sample(parameters, random, 1.0, &mut drawn);
-                let codes: Vec<u16> = drawn.iter().map(|&x| graph.input().code(x)).collect();
-                let likelihood = graph
-                    .output()
-                    .log_likelihood(parameters, &codes, graph.input());
+                let (input, output) = (graph.input(), graph.output());
+                output.sample(parameters, random, &Sampler::default(), input, &mut drawn);
+                for value in &mut drawn {
+                    *value = input.value(input.code(*value));
+                }
+                let likelihood = output.log_likelihood(parameters, &drawn, input);
                 if likelihood > best {
                     best = likelihood;
-                    for (value, code) in values.iter_mut().zip(codes) {
-                        *value = graph.input().value(code);
-                    }
+                    values.copy_from_slice(&drawn);
                 }
             }
         }

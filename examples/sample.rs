@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
             seed: request.seed,
             index: asked.index,
             class: asked.class,
-            temperature: request.temperature,
+            temperature: request.sampler.temperature,
             continuous: request.continuous,
             kept_rows: 0,
             scale: 8,

@@ -77,20 +77,10 @@ pub(crate) fn check_values(
     values: &[f32],
     position: PixelPosition,
 ) -> Result<(), BackendError> {
-    let (fits, expected): (fn(f32, f32) -> bool, String) = match input {
-        InputEncoding::Scaled { .. } => {
-            (|value, _| (-1.0..=1.0).contains(&value), "-1 to 1".into())
-        }
-        _ => (
-            |value, codes| value.fract() == 0.0 && (0.0..codes).contains(&value),
-            format!("a class, 0 to {}", input.codes() - 1),
-        ),
-    };
-    let codes = input.codes() as f32;
-    match values.iter().find(|&&value| !fits(value, codes)) {
+    match values.iter().find(|&&value| !input.has(value)) {
         None => Ok(()),
         Some(&found) => Err(BackendError::Value {
-            expected,
+            expected: input.values_in_words(),
             found,
             row: position.row,
             column: position.column,

@@ -11,19 +11,24 @@ use std::fmt::Debug;
 pub use error::BackendError;
 pub(crate) use hooks::check_values;
 pub use hooks::{Hooks, PixelPosition, PixelSource, Profile, SampledRow};
-pub use nhwc::{Codes, Nhwc, U8Images};
-pub use request::{EvaluationMode, ImageRequest, SampleRequest};
+pub use nhwc::{Codes, Images, Nhwc, U8Images, Values};
+pub use request::{EvaluationMode, ImageRequest, Prefix, SampleRequest};
 
 use crate::network::layout::Shape;
+use crate::network::{Given, Map};
 
 /// What is wanted of given images.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EvaluationRequest<'a> {
     /// The images.
-    pub images: &'a Codes,
-    /// One class per image, or none for an unconditional model.
+    pub images: Images<'a>,
+    /// One class per image, or none for models without.
     pub classes: &'a [usize],
+    /// One vector per image, one after the other, or none for models without.
+    pub vectors: &'a [f32],
+    /// One map per image, or none for models without.
+    pub maps: &'a [Map],
     /// By cached activations, or all pixels at once.
     pub mode: EvaluationMode,
     /// Whether log-likelihoods are wanted beside the parameters.
@@ -32,10 +37,12 @@ pub struct EvaluationRequest<'a> {
 
 impl<'a> EvaluationRequest<'a> {
     /// The parameters of these images of an unconditional model, all pixels at once.
-    pub fn new(images: &'a Codes) -> Self {
+    pub fn new(images: impl Into<Images<'a>>) -> Self {
         Self {
-            images,
+            images: images.into(),
             classes: &[],
+            vectors: &[],
+            maps: &[],
             mode: EvaluationMode::WholeImage,
             likelihoods: false,
         }
@@ -45,6 +52,29 @@ impl<'a> EvaluationRequest<'a> {
     pub fn classes(mut self, classes: &'a [usize]) -> Self {
         self.classes = classes;
         self
+    }
+
+    /// One vector per image, one after the other.
+    pub fn vectors(mut self, vectors: &'a [f32]) -> Self {
+        self.vectors = vectors;
+        self
+    }
+
+    /// One map per image.
+    pub fn maps(mut self, maps: &'a [Map]) -> Self {
+        self.maps = maps;
+        self
+    }
+
+    /// The class or the vector of an image.
+    pub fn given(&self, image: usize) -> Given<'a> {
+        let count = self.images.shape()[0].max(1);
+        let length = self.vectors.len() / count;
+        match self.classes.get(image) {
+            Some(&class) => Given::Class(class),
+            None if length == 0 => Given::None,
+            None => Given::Vector(&self.vectors[image * length..][..length]),
+        }
     }
 
     /// By cached activations, or all pixels at once.

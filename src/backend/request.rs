@@ -1,6 +1,8 @@
 //! What is asked for.
 
 use super::Codes;
+use crate::distribution::{Sampler, Truncation};
+use crate::network::{Given, InputEncoding, Map};
 
 /// How pixels are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -14,24 +16,88 @@ pub enum EvaluationMode {
     WholeImage,
 }
 
+/// Values that an image is given, in raster order.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Prefix {
+    /// As codes.
+    Codes(Vec<u16>),
+    /// As values.
+    Values(Vec<f32>),
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self::Codes(Vec::new())
+    }
+}
+
+impl Prefix {
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Codes(codes) => codes.len(),
+            Self::Values(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value at this index; none beyond the end.
+    pub fn value(&self, index: usize, input: &InputEncoding) -> Option<f32> {
+        match self {
+            Self::Codes(codes) => codes.get(index).map(|&code| input.value(code)),
+            Self::Values(values) => values.get(index).copied(),
+        }
+    }
+}
+
+impl From<Vec<u16>> for Prefix {
+    fn from(codes: Vec<u16>) -> Self {
+        Self::Codes(codes)
+    }
+}
+
+impl From<Vec<f32>> for Prefix {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Values(values)
+    }
+}
+
 /// One image of a [`SampleRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageRequest {
     /// Decides the random numbers together with the seed: equal index, seed and model give equal
     /// images, in whatever batch.
     pub index: u64,
     /// Its class, for class-conditional models.
     pub class: Option<usize>,
-    /// Rows that are kept, from the top: `rows * width * channels` codes (empty: none).
-    pub prefix: Vec<u16>,
+    /// The vector it is conditioned on, for models that have one; else empty.
+    pub vector: Vec<f32>,
+    /// The condition of every position, for models that have one.
+    pub map: Option<Map>,
+    /// Rows that are kept, from the top: `rows * width * channels` codes or values (empty: none).
+    pub prefix: Prefix,
 }
 
 impl ImageRequest {
-    /// The image of this index, without class or prefix.
+    /// The image of this index, without condition or prefix.
     pub fn new(index: u64) -> Self {
         Self {
             index,
             ..Self::default()
+        }
+    }
+
+    /// Its class or its vector.
+    pub fn given(&self) -> Given<'_> {
+        match self.class {
+            Some(class) => Given::Class(class),
+            None if self.vector.is_empty() => Given::None,
+            None => Given::Vector(&self.vector),
         }
     }
 }
@@ -46,8 +112,8 @@ pub struct SampleRequest {
     pub images: Vec<ImageRequest>,
     /// Key of the random numbers.
     pub seed: u64,
-    /// Positive; 1 samples the model's own distribution.
-    pub temperature: f32,
+    /// How values are drawn.
+    pub sampler: Sampler,
     /// Feed samples of a logistic mixture back unrounded, as the original PixelCNN++ does;
     /// otherwise they are rounded to the nearest code first, so that the image saved is the image
     /// conditioned on.
@@ -69,7 +135,7 @@ impl SampleRequest {
             size,
             images,
             seed: 0,
-            temperature: 1.0,
+            sampler: Sampler::default(),
             continuous: false,
             mode: EvaluationMode::Cached,
         }
@@ -82,7 +148,7 @@ impl SampleRequest {
         let requests = (0..)
             .zip(images.images())
             .map(|(index, image)| ImageRequest {
-                prefix: image[..kept.min(image.len())].to_vec(),
+                prefix: image[..kept.min(image.len())].to_vec().into(),
                 ..ImageRequest::new(index)
             });
         Self::of(images.size(), requests.collect())
@@ -122,7 +188,13 @@ impl SampleRequest {
 
     /// Divides the logits and multiplies the scales.
     pub fn temperature(mut self, temperature: f32) -> Self {
-        self.temperature = temperature;
+        self.sampler.temperature = temperature;
+        self
+    }
+
+    /// Which classes of a categorical distribution can be drawn at all.
+    pub fn truncation(mut self, truncation: Truncation) -> Self {
+        self.sampler.truncation = truncation;
         self
     }
 

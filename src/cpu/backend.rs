@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::caller::{Recording, Sampling};
+use super::condition::Conditions;
 use super::element::WideBf16;
 use super::executor::{At, Run};
 use super::gemm::Gemm;
@@ -12,7 +13,8 @@ use super::profile::ProfileClock;
 use super::storage::Storage;
 use super::thread_pool::ThreadPool;
 use crate::backend::{
-    Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, SampleRequest,
+    Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, ImageRequest,
+    SampleRequest,
 };
 use crate::network::layout::{Extent, Shape};
 use crate::network::{Dtype, Network};
@@ -141,11 +143,13 @@ impl CpuBackend {
         };
         let storage = Storage::new(model, shape, extent, self.pool.size());
         let images = request.images.iter();
-        let classes: Vec<usize> = images.map(|image| image.class.unwrap_or(0)).collect();
+        let maps = images.clone().filter_map(|image| image.map.clone());
+        let given = images.map(ImageRequest::given);
+        let conditions = Conditions::new(model, given, maps.collect());
         let run = Run {
             model,
             storage: &storage,
-            classes: &classes,
+            conditions: &conditions,
             clock,
         };
         let sampling = Sampling::new(&model.graph, request, hooks, keep);
@@ -205,7 +209,7 @@ impl CpuBackend {
         hooks: &mut Hooks<'_>,
         sink: &mut dyn FnMut(Evaluation),
     ) -> Result<(), BackendError> {
-        let count = request.images.shape[0];
+        let count = request.images.shape()[0];
         let (extent, at_once) = match request.mode {
             EvaluationMode::Cached => (Extent::Rings, CACHED_IMAGES),
             EvaluationMode::WholeImage => (Extent::WholeImage, WHOLE_IMAGES),
@@ -217,8 +221,9 @@ impl CpuBackend {
             }
             let shape = shape(request.images.size(), at_once.min(count - first));
             let images = first..first + shape.batch;
-            let class = |image: usize| request.classes.get(image).copied().unwrap_or(0);
-            let classes: Vec<usize> = images.clone().map(class).collect();
+            let maps = request.maps.get(images.clone()).unwrap_or_default();
+            let given = images.clone().map(|image| request.given(image));
+            let conditions = Conditions::new(model, given, maps.to_vec());
             // Whole images overwrite all that the ones before left; rings must start from zeros.
             let storage = match kept.take() {
                 Some(storage) if extent == Extent::WholeImage && storage.shape == shape => storage,
@@ -227,7 +232,7 @@ impl CpuBackend {
             let run = Run {
                 model,
                 storage: &storage,
-                classes: &classes,
+                conditions: &conditions,
                 clock: None,
             };
             let recording = Recording::new(&model.graph, request.images, images, hooks.cancel);

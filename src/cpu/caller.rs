@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::executor::{At, Caller};
 use crate::backend::{
-    BackendError, Codes, Evaluation, Hooks, PixelPosition, SampleRequest, check_values,
+    BackendError, Evaluation, Hooks, Images, PixelPosition, SampleRequest, check_values,
 };
 use crate::distribution::Philox;
 use crate::network::{Graph, OutputDistribution};
@@ -123,11 +123,11 @@ impl<'a, 'h> Sampling<'a, 'h> {
         let channels = &self.graph.stages[at.stage].channels;
         let first = pixel * self.graph.channels();
         let prefix = &self.request.images[at.image].prefix;
-        let Some(codes) = prefix.get(first + channels.start..first + channels.end) else {
-            return false;
-        };
-        for (value, &code) in values.iter_mut().zip(codes) {
-            *value = self.graph.input.value(code);
+        for (channel, value) in channels.clone().zip(values) {
+            match prefix.value(first + channel, &self.graph.input) {
+                Some(given) => *value = given,
+                None => return false,
+            }
         }
         true
     }
@@ -144,22 +144,15 @@ impl Caller for Sampling<'_, '_> {
                     let pixel = (at.row * request.size.1 + at.column) as u32;
                     let philox = Philox::new(request.seed, request.images[at.image].index, pixel);
                     let draws = philox.draws(at.stage * graph.output.draws());
+                    let (input, sampler) = (&graph.input, &request.sampler);
                     graph
                         .output
-                        .sample(parameters, draws, request.temperature, values);
-                    for value in &mut *values {
-                        *value = match graph.output {
-                            OutputDistribution::LogisticMixture { .. } if request.continuous => {
-                                *value
-                            }
-                            OutputDistribution::LogisticMixture { .. } => {
-                                graph.input.value(graph.input.code(*value))
-                            }
-                            // The number of a class is a code.
-                            OutputDistribution::Categorical { .. } => {
-                                graph.input.value(*value as u16)
-                            }
-                        };
+                        .sample(parameters, draws, sampler, input, values);
+                    let mixture = matches!(graph.output, OutputDistribution::LogisticMixture(_));
+                    if mixture && !request.continuous {
+                        for value in &mut *values {
+                            *value = input.value(input.code(*value));
+                        }
                     }
                 }
             }
@@ -250,7 +243,7 @@ impl Caller for Sampling<'_, '_> {
 /// Records the parameters of some of the given images.
 pub(super) struct Recording<'a> {
     graph: &'a Graph,
-    given: &'a Codes,
+    given: Images<'a>,
     images: Range<usize>,
     cancel: Option<&'a AtomicBool>,
     /// `[image][row][column][stage][parameter]`.
@@ -260,11 +253,11 @@ pub(super) struct Recording<'a> {
 impl<'a> Recording<'a> {
     pub fn new(
         graph: &'a Graph,
-        given: &'a Codes,
+        given: Images<'a>,
         images: Range<usize>,
         cancel: Option<&'a AtomicBool>,
     ) -> Self {
-        let [_, height, width, _] = given.shape;
+        let (height, width) = given.size();
         let pixels = images.len() * height * width;
         Self {
             graph,
@@ -277,23 +270,23 @@ impl<'a> Recording<'a> {
 
     /// The index of a pixel among those recorded.
     fn pixel(&self, at: At) -> usize {
-        let [_, height, width, _] = self.given.shape;
+        let (height, width) = self.given.size();
         (at.image * height + at.row) * width + at.column
     }
 
-    /// The codes of a recorded pixel.
-    fn codes(&self, pixel: usize) -> &[u16] {
-        let [_, height, width, channels] = self.given.shape;
-        let first = self.images.start * height * width + pixel;
-        &self.given.values[first * channels..][..channels]
+    /// The given values of a recorded pixel.
+    fn given(&self, pixel: usize) -> impl Iterator<Item = f32> {
+        let [_, height, width, channels] = self.given.shape();
+        let first = (self.images.start * height * width + pixel) * channels;
+        (first..first + channels).map(|index| self.given.value(index, &self.graph.input))
     }
 
     /// The given values of a stage of a pixel.
     pub fn values(&self, at: At, values: &mut [f32]) {
-        let channels = self.graph.stages[at.stage].channels.clone();
-        let codes = &self.codes(self.pixel(at))[channels];
-        for (value, &code) in values.iter_mut().zip(codes) {
-            *value = self.graph.input.value(code);
+        let first = self.graph.stages[at.stage].channels.start;
+        let given = self.given(self.pixel(at)).skip(first);
+        for (value, given) in values.iter_mut().zip(given) {
+            *value = given;
         }
     }
 
@@ -307,17 +300,20 @@ impl<'a> Recording<'a> {
     /// What was recorded.
     pub fn finish(self, likelihoods: bool) -> Evaluation {
         let mut nats = Vec::new();
-        let (graph, given) = (self.graph, self.given);
-        let of_pixel = graph.parameters();
-        let [_, height, width, channels] = given.shape;
-        let first = self.images.start * height * width * channels;
+        let pixels = self.images.len() * self.given.size().0 * self.given.size().1;
+        let mut of_pixels = Vec::new();
+        if likelihoods {
+            for pixel in 0..pixels {
+                of_pixels.extend(self.given(pixel));
+            }
+        }
+        let graph = self.graph;
         let parameters = self.parameters.into_vec();
         if likelihoods {
-            let codes = given.values[first..].chunks(channels);
             nats = parameters
-                .chunks(of_pixel)
-                .zip(codes)
-                .map(|(parameters, codes)| graph.log_likelihood(parameters, codes))
+                .chunks(graph.parameters())
+                .zip(of_pixels.chunks(graph.channels()))
+                .map(|(parameters, values)| graph.log_likelihood(parameters, values))
                 .collect();
         }
         Evaluation { parameters, nats }

@@ -10,7 +10,7 @@ use super::rows::Rows;
 use super::simd::{LANES, Simd, Store, Vectorised};
 use crate::network::{Activation, Gate};
 
-/// What is made of the outputs of an op, and where it goes: `y = gate(outputs) + residual`.
+/// What is made of the outputs of an op, and where it goes: `y = (gate(outputs) + residual) * scale`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<E> {
     /// Combines the two halves of the outputs, which lie in gated order then
@@ -18,6 +18,8 @@ pub struct Epilogue<E> {
     pub gate: Option<Gate>,
     /// What is added, in f32.
     pub residual: Option<Rows<f32>>,
+    /// What the sum is multiplied by.
+    pub scale: f32,
     /// Where `y` goes in f32, to be added later.
     pub to_residual: Option<Rows<f32>>,
     /// Where each activation of `y` goes, by [`Activation`]. `elu(-y)` of
@@ -30,6 +32,7 @@ impl<E> Default for Epilogue<E> {
         Self {
             gate: None,
             residual: None,
+            scale: 1.0,
             to_residual: None,
             to_operands: [const { None }; Activation::COUNT],
         }
@@ -88,6 +91,7 @@ impl<E: Element> Vectorised for Apply<E> {
                 OneRow {
                     n: self.n,
                     gate: epilogue.gate,
+                    scale: epilogue.scale,
                     outputs: self.outputs.row(row),
                     residual: epilogue.residual.map(|rows| rows.row(row).cast_const()),
                     to_residual: epilogue.to_residual.map(|rows| rows.row(row)),
@@ -113,6 +117,7 @@ impl<E: Element> Vectorised for Apply<E> {
 struct OneRow<E> {
     n: usize,
     gate: Option<Gate>,
+    scale: f32,
     outputs: *const f32,
     residual: Option<*const f32>,
     to_residual: Option<*mut f32>,
@@ -140,6 +145,9 @@ impl<E: Element> OneRow<E> {
             };
             if let Some(residual) = self.residual {
                 y = L::add(y, load::<L>(residual.add(column), width));
+            }
+            if self.scale != 1.0 {
+                y = L::mul(y, L::splat(self.scale));
             }
             if let Some(to) = self.to_residual {
                 <f32 as Store>::store::<L>(to.add(column), y, width);

@@ -4,9 +4,10 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::condition::Conditions;
 use super::epilogue::Epilogue;
 use super::gemm::{Gemm, PANEL, Upcoming, accumulate};
-use super::input::push;
+use super::input::{push, push_channels};
 use super::packed::{PackedNetwork, Scheduled};
 use super::profile::{Lap, ProfileClock, Stopwatch};
 use super::rows::Rows;
@@ -66,8 +67,8 @@ enum Taps {
 pub(super) struct Run<'a, E> {
     pub model: &'a PackedNetwork<E>,
     pub storage: &'a Storage<E>,
-    /// The class of each image of the batch (0 if unconditional).
-    pub classes: &'a [usize],
+    /// Those of the images of the batch.
+    pub conditions: &'a Conditions,
     /// Where the time goes, if anyone wants to know.
     pub clock: Option<&'a ProfileClock>,
 }
@@ -78,8 +79,10 @@ struct Workspace<E> {
     operands: Vec<Rows<E>>,
     /// Values of a stage of a pixel.
     values: Vec<f32>,
-    /// The same as channels of the input, padded to whole panels.
+    /// The same as channels of the input, or those of the map, padded to whole panels.
     encoded: Vec<f32>,
+    /// A row of the map.
+    map: Vec<f32>,
 }
 
 impl<E: Gemm> Run<'_, E> {
@@ -95,6 +98,7 @@ impl<E: Gemm> Run<'_, E> {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
+                self.push_map(worker, &mut space, row);
                 for &scheduled in &self.model.row_phase[schedule.row_class(row)] {
                     self.meet(worker, scheduled);
                     let op = &self.model.graph.ops[scheduled.op];
@@ -152,6 +156,9 @@ impl<E: Gemm> Run<'_, E> {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
             for row in 0..height {
+                self.push_map(worker, &mut space, row);
+            }
+            for row in 0..height {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
@@ -182,6 +189,9 @@ impl<E: Gemm> Run<'_, E> {
     ) {
         pool.run(|worker| {
             let mut space = self.workspace();
+            for row in 0..self.storage.shape.height {
+                self.push_map(worker, &mut space, row);
+            }
             self.each_stage_of_the_image(worker, |at| {
                 let channels = self.model.graph.stages[at.stage].channels.len();
                 values(at, &mut space.values[..channels]);
@@ -229,11 +239,13 @@ impl<E: Gemm> Run<'_, E> {
     fn workspace(&self) -> Workspace<E> {
         let graph = &self.model.graph;
         let values = graph.output.channels();
-        let channels = graph.input.channels(values);
+        let map = graph.map_channels().unwrap_or(0);
+        let channels = graph.input.channels(values).max(map);
         Workspace {
             operands: Vec::with_capacity(self.model.most_taps),
             values: vec![0.0; values],
             encoded: vec![0.0; channels.next_multiple_of(PANEL)],
+            map: vec![0.0; map * self.storage.shape.width],
         }
     }
 
@@ -313,6 +325,34 @@ impl<E: Gemm> Run<'_, E> {
         }
         worker.barrier();
         true
+    }
+
+    /// Writes a row of the maps of this worker's images into the network's map, if it has one; the
+    /// workers meet afterwards.
+    fn push_map(&self, worker: Worker<'_>, space: &mut Workspace<E>, row: usize) {
+        let Some(map) = self.model.graph.map else {
+            return;
+        };
+        let channels = self.model.graph.tensors[map].channels;
+        let rings = self.storage.operands(map);
+        for image in worker.partition(self.storage.shape.batch, 1) {
+            self.conditions.maps[image].rows(row..row + 1, &mut space.map);
+            for (column, values) in space.map.chunks(channels).enumerate() {
+                space.encoded[..channels].copy_from_slice(values);
+                let to = rings.each_ref().map(|ring| {
+                    let row = ring.as_ref()?.rows(row as isize, column as isize, 1);
+                    Some(Rows {
+                        // SAFETY: the ring has a row per image of the batch.
+                        base: unsafe { row.row(image) },
+                        ..row
+                    })
+                });
+                // SAFETY: the ring's rows hold the map's channels, and only this worker writes this
+                // image's until the next barrier.
+                unsafe { push_channels(self.model, channels, &mut space.encoded, to) }
+            }
+        }
+        worker.barrier();
     }
 
     /// Writes the values in the workspace into the input of a stage.
@@ -418,6 +458,7 @@ impl<E: Gemm> Run<'_, E> {
             gate: op.epilogue.gate,
             residual: op.epilogue.residual.and_then(residual),
             to_residual: residual(tensor),
+            scale: op.epilogue.scale,
             to_operands,
         })
     }
@@ -439,8 +480,8 @@ impl<E: Gemm> Run<'_, E> {
     unsafe fn start(&self, panels: &Range<usize>, rows: &Range<usize>, id: OpId, acc: Rows<f32>) {
         let outputs = panels.start * PANEL..panels.end * PANEL;
         for row in rows.clone() {
-            let class = self.classes[row % self.storage.shape.batch];
-            let bias = &self.model.ops[id].bias(class)[outputs.clone()];
+            let image = row % self.storage.shape.batch;
+            let bias = &self.conditions.bias(self.model, id, image)[outputs.clone()];
             // SAFETY: the caller vouches for the row.
             unsafe {
                 let to = acc.row(row).add(outputs.start);

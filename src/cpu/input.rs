@@ -21,6 +21,20 @@ pub(super) unsafe fn push<E: Gemm>(
 ) {
     let graph = &model.graph;
     let channels = encode(&graph.input, &model.embedding, values, encoded);
+    // SAFETY: the caller's promise.
+    unsafe { push_channels(model, channels, encoded, to) }
+}
+
+/// Pushes the first `channels` of `encoded` into the row rings at `to`.
+///
+/// # Safety
+/// As for [`push`].
+pub(super) unsafe fn push_channels<E: Gemm>(
+    model: &PackedNetwork<E>,
+    channels: usize,
+    encoded: &mut [f32],
+    to: [Option<Rows<E>>; Activation::COUNT],
+) {
     let epilogue = Epilogue {
         to_operands: to,
         ..Epilogue::default()

@@ -8,6 +8,7 @@
 mod backend;
 mod cache_line;
 mod caller;
+mod condition;
 pub mod element;
 pub mod epilogue;
 mod executor;

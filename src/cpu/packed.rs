@@ -4,7 +4,9 @@ use super::element::Element;
 use super::gemm::{Columns, PANEL, Packed};
 use super::isa::Isa;
 use crate::network::layout::Storage;
-use crate::network::{Activation, Graph, InputEncoding, Network, Op, OpId, Tap, Weights};
+use crate::network::{
+    Activation, Condition, Given, Graph, InputEncoding, Network, Op, OpId, Tap, Weights,
+};
 
 /// The weights of one op.
 #[derive(Debug)]
@@ -15,6 +17,9 @@ pub(super) struct PackedOp<E> {
     pub pixel: Option<Packed<E>>,
     /// What the outputs start from, in panel order: one row per class (one if unconditional).
     bias: Vec<f32>,
+    /// The matrix that a vector is multiplied by, `[number of the vector][output in panel order]`;
+    /// empty unless the op has a term of one.
+    pub term: Vec<f32>,
     /// Panels of 16 outputs.
     pub panels: usize,
     /// Panels that must stay together on one worker: both halves of a gate.
@@ -25,7 +30,7 @@ pub(super) struct PackedOp<E> {
 
 impl<E> PackedOp<E> {
     /// f32 outputs per row.
-    fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.panels * PANEL
     }
 
@@ -64,9 +69,8 @@ pub(super) struct Scheduled {
 impl<E: Element> PackedNetwork<E> {
     pub fn new(network: &Network, isa: Isa) -> Self {
         let graph = network.graph.clone();
-        let classes = graph.condition.classes();
         let ops = graph.ops.iter();
-        let packed = ops.map(|op| pack(&network.weights, op, classes, isa));
+        let packed = ops.map(|op| pack(&network.weights, op, graph.condition, isa));
         let all: Vec<OpId> = (0..graph.ops.len()).collect();
         let schedule = &graph.schedule;
         let of_pixel_class = |class: usize| {
@@ -145,7 +149,7 @@ fn panels(op: &Op) -> usize {
     op.channels().div_ceil(PANEL) * halves(op)
 }
 
-fn pack<E: Element>(weights: &Weights, op: &Op, classes: Option<usize>, isa: Isa) -> PackedOp<E> {
+fn pack<E: Element>(weights: &Weights, op: &Op, condition: Condition, isa: Isa) -> PackedOp<E> {
     let channels = op.channels();
     let halves = halves(op);
     let columns = match op.epilogue.gate {
@@ -160,26 +164,39 @@ fn pack<E: Element>(weights: &Weights, op: &Op, classes: Option<usize>, isa: Isa
             })
         })
     };
+    // One number per output in panel order, 0 in the padding.
     let groups = channels.div_ceil(PANEL);
-    let mut bias = Vec::with_capacity(classes.unwrap_or(1) * groups * halves * PANEL);
-    for class in 0..classes.unwrap_or(1) {
+    let in_panels = |to: &mut Vec<f32>, of: &dyn Fn(usize) -> f32| {
         for group in 0..groups {
             for half in 0..halves {
                 for channel in group * PANEL..(group + 1) * PANEL {
-                    bias.push(if channel < channels {
-                        let class = classes.map(|_| class);
-                        weights.bias(op, class, half * channels + channel)
-                    } else {
-                        0.0
-                    });
+                    let output = (channel < channels).then_some(half * channels + channel);
+                    to.push(output.map_or(0.0, of));
                 }
             }
+        }
+    };
+    let (mut bias, mut term) = (Vec::new(), Vec::new());
+    match condition {
+        Condition::Class(classes) => {
+            for class in 0..classes {
+                in_panels(&mut bias, &|n| weights.bias(op, Given::Class(class), n));
+            }
+        }
+        Condition::None | Condition::Vector(_) => {
+            in_panels(&mut bias, &|n| weights.bias(op, Given::None, n));
+        }
+    }
+    if let (Condition::Vector(_), Some(layer)) = (condition, op.condition) {
+        for row in weights.layers[layer].weight.chunks(op.outputs) {
+            in_panels(&mut term, &|n| row[n]);
         }
     }
     PackedOp {
         row: pack_taps(op.row_taps()),
         pixel: pack_taps(op.pixel_taps()),
         bias,
+        term,
         panels: panels(op),
         granule: halves,
         channels,

@@ -14,7 +14,7 @@ use crate::backend::{
     Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, SampleRequest,
 };
 use crate::network::layout::{Extent, Shape};
-use crate::network::{Dtype, Graph, Network};
+use crate::network::{Dtype, Graph, LogisticMixture, Network, OutputDistribution};
 
 /// A network ready on CUDA devices.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ impl CudaBackend {
                 found: "none".into(),
             });
         }
+        supported(&network.graph)?;
         let models = ordinals
             .iter()
             .map(|&ordinal| DeviceModel::new(ordinal, network, dtype, launch_mode))
@@ -166,7 +167,7 @@ impl Backend for CudaBackend {
     ) -> Result<(), BackendError> {
         /// Images evaluated together on a device.
         const BATCH: usize = 16;
-        let count = request.images.shape[0];
+        let count = request.images.shape()[0];
         let together = BATCH * self.models.len();
         for start in (0..count).step_by(together) {
             if hooks.cancelled() {
@@ -212,14 +213,18 @@ impl CudaBackend {
         images: Range<usize>,
         cancel: Option<&AtomicBool>,
     ) -> Result<Evaluation, BackendError> {
-        let [_, height, width, channels] = request.images.shape;
+        let [_, height, width, channels] = request.images.shape();
         let image_len = height * width * channels;
         let count = images.len();
         let class = |image: usize| request.classes.get(image).map_or(0, |&class| class as i32);
         let batch = Batch {
             classes: images.clone().map(class).collect(),
-            prefix: request.images.values[images.start * image_len..images.end * image_len]
-                .to_vec(),
+            prefix: (images.start * image_len..images.end * image_len)
+                .map(|index| {
+                    let input = &self.graph.input;
+                    input.code(request.images.value(index, input))
+                })
+                .collect(),
             prefix_rows: vec![height as i32; count],
             index: vec![0; count],
             request: Request {
@@ -242,6 +247,29 @@ impl CudaBackend {
         };
         let mut model = self.lock(index)?;
         model.evaluate(&self.graph, shape, &batch, request.likelihoods)
+    }
+}
+
+/// Refuses what the kernels cannot compute yet.
+fn supported(graph: &Graph) -> Result<(), CudaError> {
+    let refuse = |what: &str, expected: &str, found: String| {
+        Err(CudaError::Unsupported {
+            what: what.into(),
+            expected: expected.into(),
+            found,
+        })
+    };
+    if let OutputDistribution::LogisticMixture(mixture) = graph.output
+        && mixture != LogisticMixture::original(mixture.mixtures, mixture.channels)
+    {
+        return refuse("mixture", "that of the original", format!("{mixture:?}"));
+    }
+    if graph.map.is_some() || graph.condition.vector().is_some() {
+        return refuse("condition", "a class or none", "another".into());
+    }
+    match graph.ops.iter().find(|op| op.epilogue.scale != 1.0) {
+        None => Ok(()),
+        Some(op) => refuse("scale of an op", "1", op.epilogue.scale.to_string()),
     }
 }
 

@@ -110,9 +110,7 @@ impl Kernels {
         };
         let name = |entry: &str| format!("{entry}{suffix}");
         let (draw, log_likelihood) = match distribution {
-            OutputDistribution::LogisticMixture { .. } => {
-                ("output_mixture", "log_likelihood_mixture")
-            }
+            OutputDistribution::LogisticMixture(_) => ("output_mixture", "log_likelihood_mixture"),
             OutputDistribution::Categorical { .. } => {
                 ("output_categorical", "log_likelihood_categorical")
             }

@@ -270,10 +270,7 @@ impl Builder<'_> {
         let shared = OutputShared::new(self.graph, id, self.dtype);
         let threads = shared.block.threads as u32;
         let kernels = &self.device.kernels;
-        let mixture = matches!(
-            self.graph.output,
-            OutputDistribution::LogisticMixture { .. }
-        );
+        let mixture = matches!(self.graph.output, OutputDistribution::LogisticMixture(_));
         let (kernel, blocks, threads, bytes) = match what {
             StageLaunch::Draw if shared.needs_scratch() && mixture => {
                 let others = shared.block.shared / size_of::<f32>();
@@ -352,7 +349,7 @@ impl Builder<'_> {
             ),
         };
         let components = match graph.output {
-            OutputDistribution::LogisticMixture { mixtures, .. } => mixtures,
+            OutputDistribution::LogisticMixture(mixture) => mixture.mixtures,
             OutputDistribution::Categorical { classes, .. } => classes,
         };
         let parameters = device.address_or_null(&buffers.parameters);
@@ -360,7 +357,7 @@ impl Builder<'_> {
             position: device.address(&buffers.position),
             weights: device.address(&packed.weights),
             bias: device.address(&packed.bias),
-            classes: op.class.map_or(0, |_| device.address(&buffers.classes)),
+            classes: op.condition.map_or(0, |_| device.address(&buffers.classes)),
             index: device.address(&buffers.index),
             request: device.address(&buffers.request),
             prefix_rows: device.address(&buffers.prefix_rows),
@@ -429,7 +426,7 @@ impl Builder<'_> {
         let images = buffers.shape.images;
         let pixels = images.pixels() * images.batch;
         let components = match graph.output {
-            OutputDistribution::LogisticMixture { mixtures, .. } => mixtures,
+            OutputDistribution::LogisticMixture(mixture) => mixture.mixtures,
             OutputDistribution::Categorical { classes, .. } => classes,
         };
         let code_count = graph.input.codes();

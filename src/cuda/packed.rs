@@ -9,7 +9,7 @@ use super::tiling::{
     CHUNK, MMA_COLUMNS, PixelBlock, TILE_COLUMNS, TILE_DEPTH, packed_width, pixel_depth,
     stored_depth, wide_depth,
 };
-use crate::network::{Destination, Dtype, InputEncoding, Network, Op, Tap};
+use crate::network::{Destination, Dtype, Given, InputEncoding, Network, Op, Tap};
 
 /// k that a lane holds of a chunk.
 const PIECE: usize = 8;
@@ -135,7 +135,8 @@ impl<'a> Source<'a> {
     }
 
     fn bias(&self, class: Option<usize>, j: usize) -> f32 {
-        let bias = |n| self.network.weights.bias(self.op, class, n);
+        let given = class.map_or(Given::None, Given::Class);
+        let bias = |n| self.network.weights.bias(self.op, given, n);
         self.output(j).map_or(0.0, bias)
     }
 
@@ -304,7 +305,7 @@ impl PackedParameters {
         for &operand in &operands {
             packed.extend((0..width).map(|j| source.weight(operand, j)));
         }
-        let classes = op.class.and(network.graph.condition.classes());
+        let classes = op.condition.and(network.graph.condition.classes());
         Ok(Self {
             weights: device.upload(&encode(dtype, &packed)?)?,
             bias: device.upload(&source.biases(classes, width))?,

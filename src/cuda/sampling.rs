@@ -66,7 +66,11 @@ impl Job<'_> {
         let row = self.row();
         let mut prefix = vec![0; images.len() * prefix_rows * row];
         for (to, image) in prefix.chunks_mut((prefix_rows * row).max(1)).zip(images) {
-            to[..image.prefix.len()].copy_from_slice(&image.prefix);
+            let input = &self.backend.graph.input;
+            let given = (0..).map_while(|index| image.prefix.value(index, input));
+            for (to, value) in to.iter_mut().zip(given) {
+                *to = input.code(value);
+            }
         }
         let images = images.iter();
         let class = |image: &ImageRequest| image.class.unwrap_or(0) as i32;
@@ -80,7 +84,7 @@ impl Job<'_> {
             index: images.map(|image| image.index).collect(),
             request: Request {
                 seed: self.request.seed,
-                temperature: self.request.temperature,
+                temperature: self.request.sampler.temperature,
                 continuous: self.request.continuous.into(),
             },
             cancel: self.cancel,

@@ -1,6 +1,7 @@
 //! The facade: an engine holds a network ready on a device, and samples, completes and scores
 //! with it, whatever the device.
 
+mod check;
 mod error;
 mod options;
 mod samples;
@@ -9,13 +10,14 @@ pub use error::EngineError;
 pub use options::{Device, EngineOptions};
 pub use samples::Samples;
 
+use std::sync::Arc;
+
 use crate::backend::{
-    Backend, Codes, Evaluation, EvaluationMode, EvaluationRequest, Hooks, ImageRequest, Nhwc,
-    SampleRequest,
+    Backend, Codes, Evaluation, EvaluationMode, EvaluationRequest, Hooks, Nhwc, SampleRequest,
 };
 use crate::cpu::{CpuBackend, CpuOptions};
 use crate::network::layout::Shape;
-use crate::network::{Graph, Info, Network};
+use crate::network::{Graph, Info, MapEncoder, Network};
 
 /// A network ready on a device.
 ///
@@ -24,6 +26,7 @@ use crate::network::{Graph, Info, Network};
 pub struct Engine {
     graph: Graph,
     info: Info,
+    map_encoder: Option<Arc<dyn MapEncoder>>,
     backend: Box<dyn Backend>,
 }
 
@@ -63,6 +66,7 @@ impl Engine {
         Self {
             graph: network.graph.clone(),
             info: network.info.clone(),
+            map_encoder: network.map_encoder.clone(),
             backend,
         }
     }
@@ -75,6 +79,11 @@ impl Engine {
     /// What else is known of the network.
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// What makes the network's maps of what users have; none if they are given as they are.
+    pub fn map_encoder(&self) -> Option<&Arc<dyn MapEncoder>> {
+        self.map_encoder.as_ref()
     }
 
     /// The device in words, for messages: `cpu (2 threads, avx512)`, `cuda:0 (NVIDIA T4, 7.5)`.
@@ -221,100 +230,8 @@ impl Engine {
         hooks: &mut Hooks<'_>,
         sink: &mut dyn FnMut(Evaluation),
     ) -> Result<(), EngineError> {
-        self.check_images(request.images, request.classes)?;
+        self.check_evaluation(request)?;
         Ok(self.backend.evaluate(request, hooks, sink)?)
-    }
-
-    fn check_images(&self, images: &Codes, classes: &[usize]) -> Result<(), EngineError> {
-        let [count, _, _, channels] = images.shape;
-        self.graph.check_size(images.size())?;
-        if channels != self.graph.channels() {
-            return Err(EngineError::Request {
-                what: "image channels",
-                expected: self.graph.channels().to_string(),
-                found: channels.to_string(),
-            });
-        }
-        if !images.is_whole() || count == 0 {
-            return Err(EngineError::Request {
-                what: "images",
-                expected: format!("values of {:?} and at least one image", images.shape),
-                found: format!("{} values", images.values.len()),
-            });
-        }
-        self.check_codes(&images.values)?;
-        if self.graph.condition.classes().is_none() && !classes.is_empty() {
-            self.check_class(classes.first().copied())?;
-        }
-        (0..count).try_for_each(|image| self.check_class(classes.get(image).copied()))
-    }
-
-    fn check_codes(&self, codes: &[u16]) -> Result<(), EngineError> {
-        let last = self.graph.input.codes() - 1;
-        match codes.iter().find(|&&code| usize::from(code) > last) {
-            None => Ok(()),
-            Some(code) => Err(EngineError::Request {
-                what: "value",
-                expected: format!("0 to {last}"),
-                found: code.to_string(),
-            }),
-        }
-    }
-
-    /// Checks the class of an image, or that it has none, against the network.
-    ///
-    /// # Errors
-    /// When a class is missing, superfluous or out of range.
-    pub fn check_class(&self, class: Option<usize>) -> Result<(), EngineError> {
-        let expected = match (self.graph.condition.classes(), class) {
-            (None, None) => return Ok(()),
-            (Some(classes), Some(class)) if class < classes => return Ok(()),
-            (Some(classes), _) => format!("0 to {} for this class-conditional model", classes - 1),
-            (None, Some(_)) => "none: the model is not class-conditional".to_owned(),
-        };
-        Err(EngineError::Class {
-            expected,
-            found: class.map_or("none".to_owned(), |class| class.to_string()),
-        })
-    }
-
-    /// Checks a request as [`Engine::sample`] does, without running it.
-    ///
-    /// # Errors
-    /// When the request does not fit the network.
-    pub fn check(&self, request: &SampleRequest) -> Result<(), EngineError> {
-        let (height, width) = request.size;
-        self.graph.check_size(request.size)?;
-        let error = |what, expected: String, found: String| {
-            Err(EngineError::Request {
-                what,
-                expected,
-                found,
-            })
-        };
-        if request.images.is_empty() {
-            return error("batch", "at least one image".into(), "none".into());
-        }
-        if !(request.temperature.is_finite() && request.temperature > 0.0) {
-            return error(
-                "temperature",
-                "a positive number".into(),
-                request.temperature.to_string(),
-            );
-        }
-        let row = width * self.graph.channels();
-        for ImageRequest { class, prefix, .. } in &request.images {
-            self.check_class(*class)?;
-            if prefix.len() % row != 0 || prefix.len() > row * height {
-                return error(
-                    "prefix",
-                    format!("0 to {height} rows of {row} values"),
-                    format!("{} values", prefix.len()),
-                );
-            }
-            self.check_codes(prefix)?;
-        }
-        Ok(())
     }
 }
 

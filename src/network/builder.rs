@@ -58,7 +58,7 @@ pub struct OpBuilder {
     pub(super) outputs: usize,
     pub(super) taps: Vec<ListedTap>,
     pub(super) biases: Vec<LayerId>,
-    pub(super) class: Option<LayerId>,
+    pub(super) condition: Option<LayerId>,
     pub(super) epilogue: Epilogue,
 }
 
@@ -71,7 +71,7 @@ impl OpBuilder {
             outputs,
             taps: Vec::new(),
             biases: Vec::new(),
-            class: None,
+            condition: None,
             epilogue: Epilogue::default(),
         }
     }
@@ -100,9 +100,9 @@ impl OpBuilder {
         self
     }
 
-    /// Adds the row of a layer that belongs to the image's class.
-    pub fn class(mut self, layer: Option<LayerId>) -> Self {
-        self.class = layer;
+    /// Adds a layer's term of the image's condition: see [`Op::condition`](super::Op::condition).
+    pub fn condition(mut self, layer: Option<LayerId>) -> Self {
+        self.condition = layer;
         self
     }
 
@@ -121,6 +121,7 @@ pub struct GraphBuilder {
     condition: Condition,
     declared: Vec<Declared>,
     stages: Vec<(TensorId, Range<usize>, Option<OpId>)>,
+    map: Option<TensorId>,
     ops: Vec<(OpBuilder, TargetOf)>,
 }
 
@@ -139,6 +140,7 @@ impl GraphBuilder {
             condition,
             declared: Vec::new(),
             stages: Vec::new(),
+            map: None,
             ops: Vec::new(),
         }
     }
@@ -150,6 +152,14 @@ impl GraphBuilder {
         let input = self.tensor(name, [1, 1], self.input.channels(values));
         self.stages.push((input, first..first + values, None));
         input
+    }
+
+    /// Declares the map: a tensor on the image's grid whose values at every position are given with
+    /// the request. Networks have at most one; the last one declared counts.
+    pub fn map(&mut self, name: impl Into<String>, channels: usize) -> TensorId {
+        let map = self.tensor(name, [1, 1], channels);
+        self.map = Some(map);
+        map
     }
 
     /// Declares a tensor: rows and columns of the image per row and column of its grid, and
@@ -211,14 +221,16 @@ impl GraphBuilder {
         for (listed, target) in &self.ops {
             if let TargetOf::Tensor(to, _) = target {
                 match writers.get_mut(*to) {
-                    Some(writers) if !inputs.contains(to) => *writers += 1,
+                    Some(writers) if !inputs.contains(to) && self.map != Some(*to) => *writers += 1,
                     Some(_) => return error(&listed.name, "another tensor", "an input"),
                     None => return error(&listed.name, "a declared tensor", to.to_string()),
                 }
             }
         }
-        // Tensors that are complete: inputs, and those whose last writer was seen.
-        let mut complete: Vec<bool> = (0..tensors.len()).map(|id| inputs.contains(&id)).collect();
+        // Tensors that are complete: what is given, and those whose last writer was seen.
+        let mut complete: Vec<bool> = (0..tensors.len())
+            .map(|id| inputs.contains(&id) || self.map == Some(id))
+            .collect();
         let mut ops = Vec::with_capacity(self.ops.len());
         for (listed, target) in self.ops {
             let op = derive::op(
@@ -275,6 +287,7 @@ impl GraphBuilder {
             input: self.input,
             output: self.output,
             condition: self.condition,
+            map: self.map,
             schedule,
         })
     }
@@ -293,11 +306,25 @@ impl GraphBuilder {
         {
             return error("output", format!("{codes} classes"), classes.to_string());
         }
-        if let (OutputDistribution::LogisticMixture { .. }, false) = (
-            self.output,
-            matches!(self.input, InputEncoding::Scaled { .. }),
-        ) {
-            return error("input", "scaled values for a logistic mixture", "classes");
+        if let OutputDistribution::LogisticMixture(mixture) = self.output {
+            if !matches!(self.input, InputEncoding::Scaled { .. }) {
+                return error("input", "scaled values for a logistic mixture", "classes");
+            }
+            if mixture.mixtures == 0 || mixture.channels == 0 || mixture.layout.groups == 0 {
+                return error("output", "at least one component and channel", "none");
+            }
+            if mixture.last_parameter() >= mixture.layout.parameters {
+                return error(
+                    "output",
+                    format!("parameters 0 to {}", mixture.layout.parameters - 1),
+                    mixture.last_parameter().to_string(),
+                );
+            }
+        }
+        if let InputEncoding::Scaled { limit, .. } = self.input
+            && !(limit.is_finite() && limit > 0.0)
+        {
+            return error("input", "a positive limit", limit.to_string());
         }
         if self.stages.is_empty() {
             return error("stages", "at least one", "none");

@@ -40,14 +40,21 @@ pub(super) fn op(
         outputs,
         taps,
         biases,
-        class,
+        condition: term,
         epilogue,
     } = listed;
     if taps.is_empty() || outputs == 0 {
         return error(&name, "taps and outputs", "none");
     }
-    if class.is_some() && condition.classes().is_none() {
-        return error(&name, "no class term in a network without classes", "one");
+    if term.is_some() && condition == Condition::None {
+        return error(
+            &name,
+            "no term of a condition in a network without one",
+            "one",
+        );
+    }
+    if !(epilogue.scale.is_finite() && epilogue.scale != 0.0) {
+        return error(&name, "a scale other than 0", epilogue.scale.to_string());
     }
     let destination = match *target {
         TargetOf::Tensor(tensor, offset) => {
@@ -88,7 +95,7 @@ pub(super) fn op(
         outputs,
         taps: Vec::new(),
         biases,
-        class,
+        condition: term,
         epilogue,
         destination,
         complete_in_row_phase: false,

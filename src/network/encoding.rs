@@ -4,16 +4,20 @@
 //! whole numbers that files hold. Which is which is a matter of the [`InputEncoding`]: 8-bit pixels
 //! have the values -1 to 1; the value of one of K classes is its number.
 
+use super::LogisticMixture;
 use super::weights::LayerId;
 
 /// How the values of a position become channels of an input tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum InputEncoding {
-    /// Codes 0 to `codes - 1` are the values `(code - c) / c` with `c = (codes - 1) / 2`, one
+    /// Codes 0 to `codes - 1` are the values `limit (code - c) / c` with `c = (codes - 1) / 2`, one
     /// channel each; then, if `ones`, a channel of ones, so that padding differs from mid-grey.
     Scaled {
         /// How many codes there are: 256 for 8 bits.
         codes: usize,
+        /// The value of the last code, positive; the first one has `-limit`. 1 in almost all
+        /// models.
+        limit: f32,
         /// Whether there is a channel of ones.
         ones: bool,
     },
@@ -51,12 +55,41 @@ impl InputEncoding {
         }
     }
 
+    /// The largest size of a value that is no class: that of the first and the last code.
+    pub fn limit(&self) -> f32 {
+        match *self {
+            Self::Scaled { limit, .. } => limit,
+            Self::OneHot { .. } | Self::Embedding { .. } => f32::INFINITY,
+        }
+    }
+
+    /// Whether a number is a value: within the limits, or the number of a class.
+    pub fn has(&self, value: f32) -> bool {
+        match *self {
+            Self::Scaled { limit, .. } => (-limit..=limit).contains(&value),
+            Self::OneHot { .. } | Self::Embedding { .. } => {
+                value.fract() == 0.0 && (0.0..self.codes() as f32).contains(&value)
+            }
+        }
+    }
+
+    /// Which numbers are values, for messages.
+    pub(crate) fn values_in_words(&self) -> String {
+        match *self {
+            Self::Scaled { limit, .. } => format!("-{limit} to {limit}"),
+            Self::OneHot { .. } | Self::Embedding { .. } => {
+                format!("a class, 0 to {}", self.codes() - 1)
+            }
+        }
+    }
+
     /// The value of a code.
     pub fn value(&self, code: u16) -> f32 {
         match *self {
-            Self::Scaled { codes, .. } => {
+            Self::Scaled { codes, limit, .. } => {
                 let centre = centre(codes);
-                (f32::from(code) - centre) / centre
+                // Exact for the usual limit, 1.
+                (f32::from(code) - centre) / centre * limit
             }
             _ => f32::from(code),
         }
@@ -66,7 +99,9 @@ impl InputEncoding {
     pub fn code(&self, value: f32) -> u16 {
         let last = (self.codes() - 1) as f32;
         let code = match *self {
-            Self::Scaled { codes, .. } => (value * centre(codes) + centre(codes)).round(),
+            Self::Scaled { codes, limit, .. } => {
+                (value / limit * centre(codes) + centre(codes)).round()
+            }
             _ => value.round(),
         };
         // NaN compares with nothing and is converted to 0.
@@ -79,21 +114,10 @@ fn centre(codes: usize) -> f32 {
 }
 
 /// The distribution from which a stage of a pixel is drawn, as its parameters describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputDistribution {
-    /// The discretized logistic mixture of PixelCNN++ over all channels of the stage, with linear
-    /// dependence of a channel's means on the channels before it.
-    ///
-    /// Parameters: `mixtures` logits; then per channel `mixtures` means, as many log-scales, and
-    /// `channels / 2` (rounded down) groups of as many coefficients. Coefficient i of a component
-    /// is in group `i mod (channels / 2)` of channel `i / (channels / 2)`; they are used in the
-    /// order 1 from 0; 2 from 0, 2 from 1; 3 from 0, ..., and any beyond the last are not used.
-    LogisticMixture {
-        /// Components, at least 1.
-        mixtures: usize,
-        /// Channels, at least 1.
-        channels: usize,
-    },
+    /// A discretized logistic mixture over all channels of the stage.
+    LogisticMixture(LogisticMixture),
     /// A class per channel, each independent of the others: `classes` logits per channel.
     Categorical {
         /// Classes, at least 2.
@@ -107,16 +131,15 @@ impl OutputDistribution {
     /// Channels that are drawn together.
     pub fn channels(&self) -> usize {
         match *self {
-            Self::LogisticMixture { channels, .. } | Self::Categorical { channels, .. } => channels,
+            Self::LogisticMixture(LogisticMixture { channels, .. })
+            | Self::Categorical { channels, .. } => channels,
         }
     }
 
     /// Parameters per pixel and stage.
     pub fn parameters(&self) -> usize {
         match *self {
-            Self::LogisticMixture { mixtures, channels } => {
-                mixtures * (1 + channels * (2 + channels / 2))
-            }
+            Self::LogisticMixture(mixture) => mixture.layout.parameters,
             Self::Categorical { classes, channels } => classes * channels,
         }
     }
@@ -124,13 +147,14 @@ impl OutputDistribution {
     /// Uniform random numbers that a draw takes.
     pub fn draws(&self) -> usize {
         match *self {
-            Self::LogisticMixture { mixtures, channels } => mixtures + channels,
+            Self::LogisticMixture(mixture) => mixture.mixtures + mixture.channels,
             Self::Categorical { channels, .. } => channels,
         }
     }
 }
 
-/// What an image can be conditioned on.
+/// What an image can be conditioned on as a whole. Networks may also be conditioned on a map, which
+/// is a tensor: [`GraphBuilder::map`](super::GraphBuilder::map).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
@@ -138,14 +162,32 @@ pub enum Condition {
     None,
     /// One of so many classes.
     Class(usize),
+    /// A vector of so many numbers.
+    Vector(usize),
 }
 
 impl Condition {
     /// The number of classes, if images have one.
     pub fn classes(&self) -> Option<usize> {
         match *self {
-            Self::None => None,
             Self::Class(classes) => Some(classes),
+            Self::None | Self::Vector(_) => None,
+        }
+    }
+
+    /// The length of the vector, if images have one.
+    pub fn vector(&self) -> Option<usize> {
+        match *self {
+            Self::Vector(length) => Some(length),
+            Self::None | Self::Class(_) => None,
+        }
+    }
+
+    /// Rows of the matrix that makes a term of the condition: classes, or the length of the vector.
+    pub fn rows(&self) -> usize {
+        match *self {
+            Self::None => 0,
+            Self::Class(rows) | Self::Vector(rows) => rows,
         }
     }
 }

@@ -20,6 +20,8 @@ mod derive;
 mod dtype;
 mod encoding;
 pub mod layout;
+mod map;
+mod mixture;
 mod op;
 mod schedule;
 mod tensor;
@@ -28,15 +30,18 @@ mod tests;
 mod weights;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use builder::{BuildError, GraphBuilder, OpBuilder};
 pub use cost::MultiplyAdds;
 pub use dtype::Dtype;
 pub use encoding::{Condition, InputEncoding, OutputDistribution};
+pub use map::{ConditionMap, Map, MapArray};
+pub use mixture::{BinRule, CoefficientLink, LogisticMixture, MixtureLayout, ScaleLink};
 pub use op::{Destination, Epilogue, Gate, Op, OpId, Phase, Tap};
 pub use schedule::Schedule;
 pub use tensor::{Activation, Ring, Tensor, TensorId, Written};
-pub use weights::{Layer, LayerId, WeightView, Weights};
+pub use weights::{Given, Layer, LayerId, WeightView, Weights};
 
 /// A part of a pixel that is drawn at once. Pixels whose channels depend on each other through the
 /// network have several; what is drawn in one is written to its input tensor before the next.
@@ -60,6 +65,7 @@ pub struct Graph {
     pub(crate) input: InputEncoding,
     pub(crate) output: OutputDistribution,
     pub(crate) condition: Condition,
+    pub(crate) map: Option<TensorId>,
     pub(crate) schedule: Schedule,
 }
 
@@ -107,6 +113,17 @@ impl Graph {
         &self.condition
     }
 
+    /// The tensor that holds the condition of every position, if the network has one: given
+    /// before anything is drawn, one row and column for each of the image.
+    pub fn map(&self) -> Option<TensorId> {
+        self.map
+    }
+
+    /// Channels of the map; none without one.
+    pub fn map_channels(&self) -> Option<usize> {
+        self.map.map(|id| self.tensors[id].channels)
+    }
+
     /// Which ops run when.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
@@ -137,12 +154,17 @@ impl Graph {
     /// # Errors
     /// Names the side, and the sizes that fit.
     pub fn check_size(&self, (height, width): (usize, usize)) -> Result<(), SizeError> {
-        let sides = [("height", height), ("width", width)];
-        for ((side, found), multiple) in sides.into_iter().zip(self.side_multiples()) {
-            if found == 0 || found > LARGEST_SIDE || found % multiple != 0 {
+        let longest = if width == 1 {
+            LONGEST_SEQUENCE
+        } else {
+            LARGEST_SIDE
+        };
+        let sides = [("height", height, longest), ("width", width, LARGEST_SIDE)];
+        for ((side, found, most), multiple) in sides.into_iter().zip(self.side_multiples()) {
+            if found == 0 || found > most || found % multiple != 0 {
                 let expected = match multiple {
-                    1 => format!("1 to {LARGEST_SIDE}"),
-                    _ => format!("a multiple of {multiple} from {multiple} to {LARGEST_SIDE}"),
+                    1 => format!("1 to {most}"),
+                    _ => format!("a multiple of {multiple} from {multiple} to {most}"),
                 };
                 return Err(SizeError {
                     side,
@@ -158,6 +180,9 @@ impl Graph {
 /// The longest side of an image: short enough that the index of a pixel stays below 2^32.
 pub const LARGEST_SIDE: usize = 1 << 16;
 
+/// The most rows where the width is 1.
+pub const LONGEST_SEQUENCE: usize = (1 << 31) - 1;
+
 /// What is known of a network beside its structure: for people, and for files about its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -169,6 +194,40 @@ pub struct Info {
     pub hyperparameters: serde_json::Value,
     /// The (height, width) it was trained on, if known.
     pub image_size: Option<(usize, usize)>,
+    /// What its values are.
+    pub medium: Medium,
+}
+
+/// What the values of a network are to people: how files show them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Medium {
+    /// Brightness of pixels.
+    #[default]
+    Pixels,
+    /// Codes of a vector quantiser, without any order.
+    Codes,
+    /// Samples of sound, one per row.
+    Audio {
+        /// Samples per second, where known.
+        sample_rate: Option<u32>,
+        /// How sound is made of values.
+        companding: Companding,
+    },
+}
+
+/// How classes and samples of sound belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Companding {
+    /// Values are samples in -1 to 1.
+    None,
+    /// Classes on the mu-law, mu one less than there are classes: `floor` of the scaled logarithm,
+    /// as in nnmnkwii, which r9y9/wavenet_vocoder uses.
+    MuLaw,
+    /// Classes of equal width: the samples `linspace(-1, 1, classes)`, each standing for those up to
+    /// the next, as in tomlepaine/fast-wavenet.
+    Linear,
 }
 
 /// A network: what a family makes of a model file, and all that a backend is given.
@@ -177,6 +236,22 @@ pub struct Network {
     pub(crate) graph: Graph,
     pub(crate) weights: Weights,
     pub(crate) info: Info,
+    pub(crate) map_encoder: Option<Arc<dyn MapEncoder>>,
+}
+
+/// Makes maps of what users have: mel frames, for example.
+pub trait MapEncoder: std::fmt::Debug + Send + Sync {
+    /// Channels of a frame.
+    fn channels(&self) -> usize;
+
+    /// Rows of the map that so many frames make.
+    fn rows(&self, frames: usize) -> usize;
+
+    /// Begins a map from frames, `[frame][channel]`, as many as `frames` holds.
+    ///
+    /// # Errors
+    /// When there are too few frames, or not whole ones.
+    fn encode(&self, frames: Vec<f32>) -> Result<Map, BuildError>;
 }
 
 impl Network {
@@ -190,7 +265,19 @@ impl Network {
             graph,
             weights,
             info,
+            map_encoder: None,
         })
+    }
+
+    /// With something that makes its maps.
+    pub fn with_map_encoder(mut self, encoder: Arc<dyn MapEncoder>) -> Self {
+        self.map_encoder = Some(encoder);
+        self
+    }
+
+    /// What makes its maps; none if they are given as they are.
+    pub fn map_encoder(&self) -> Option<&Arc<dyn MapEncoder>> {
+        self.map_encoder.as_ref()
     }
 
     /// Its structure.

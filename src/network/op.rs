@@ -47,14 +47,26 @@ pub enum Gate {
     TanhSigmoid,
 }
 
-/// What becomes of an op's outputs: `y = gate(outputs) + residual`, either of which may be absent.
-/// A sum of skip connections is an op without gate whose residual is the sum so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What becomes of an op's outputs: `y = (gate(outputs) + residual) * scale`; gate and residual may
+/// be absent. A sum of skip connections is an op without gate whose residual is the sum so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epilogue {
     /// Combines the two halves of the outputs.
     pub gate: Option<Gate>,
     /// The tensor added, at the position that is written.
     pub residual: Option<TensorId>,
+    /// Multiplies the sum; 1 leaves it alone.
+    pub scale: f32,
+}
+
+impl Default for Epilogue {
+    fn default() -> Self {
+        Self {
+            gate: None,
+            residual: None,
+            scale: 1.0,
+        }
+    }
 }
 
 /// Where an op's result goes.
@@ -90,8 +102,9 @@ pub struct Op {
     pub taps: Vec<Tap>,
     /// Layers whose bias starts the sum.
     pub biases: Vec<LayerId>,
-    /// Layer whose row of the image's class is added to the bias.
-    pub class: Option<LayerId>,
+    /// Layer that makes a term of the image's condition, which is added to the bias: its row of the
+    /// class, or the vector times its rows.
+    pub condition: Option<LayerId>,
     /// What becomes of the outputs.
     pub epilogue: Epilogue,
     /// Where the result goes.

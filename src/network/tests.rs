@@ -311,6 +311,7 @@ fn weights_must_be_as_long_as_their_views_say() {
             summary: String::new(),
             hyperparameters: Default::default(),
             image_size: None,
+            medium: Medium::Pixels,
         };
         Network::new(graph.clone(), weights, info).map(|_| ())
     };
@@ -324,10 +325,12 @@ fn values_and_codes_are_each_others_inverse() {
     for encoding in [
         InputEncoding::Scaled {
             codes: 256,
+            limit: 1.0,
             ones: true,
         },
         InputEncoding::Scaled {
             codes: 2,
+            limit: 1.0,
             ones: false,
         },
         InputEncoding::OneHot { classes: 300 },
@@ -345,10 +348,8 @@ fn values_and_codes_are_each_others_inverse() {
 #[test]
 fn mixtures_of_one_and_three_channels_have_the_originals_parameters() {
     let parameters = [1, 2, 3, 4].map(|channels| {
-        let mixture = OutputDistribution::LogisticMixture {
-            mixtures: 10,
-            channels,
-        };
+        let mixture = LogisticMixture::original(10, channels);
+        let mixture = OutputDistribution::LogisticMixture(mixture);
         mixture.parameters()
     });
     // 3 numbers per mixture for one channel, 10 for three; 7 for two in the HAWC fork.

@@ -11,10 +11,10 @@ pub type LayerId = usize;
 /// the image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layer {
-    /// The numbers, in whatever order the layer's [`WeightView`]s say; for a class term
-    /// `[class][output]`.
+    /// The numbers, in whatever order the layer's [`WeightView`]s say; for a term of the condition
+    /// `[class][output]`, or `[number of the vector][output]`.
     pub weight: Vec<f32>,
-    /// One number per output; empty for class terms.
+    /// One number per output; empty for terms of the condition.
     pub bias: Vec<f32>,
 }
 
@@ -61,15 +61,35 @@ impl Weights {
         self.layers[tap.weights.layer].weight[tap.weights.index(k, n)]
     }
 
-    /// What output `n` of an op starts from, for an image of class `class`.
-    pub fn bias(&self, op: &Op, class: Option<usize>, n: usize) -> f32 {
+    /// What output `n` of an op starts from, for an image of this condition.
+    pub fn bias(&self, op: &Op, given: Given<'_>, n: usize) -> f32 {
         let biases = op.biases.iter().map(|&layer| self.layers[layer].bias[n]);
         let bias = biases.sum::<f32>();
-        match (op.class, class) {
-            (Some(layer), Some(class)) => bias + self.layers[layer].weight[class * op.outputs + n],
-            _ => bias,
+        let Some(layer) = op.condition else {
+            return bias;
+        };
+        let term = &self.layers[layer].weight;
+        match given {
+            Given::None => bias,
+            Given::Class(class) => bias + term[class * op.outputs + n],
+            Given::Vector(vector) => {
+                let rows = vector.iter().zip(term.chunks(op.outputs));
+                rows.fold(bias, |sum, (&h, row)| h.mul_add(row[n], sum))
+            }
         }
     }
+}
+
+/// The condition of an image as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Given<'a> {
+    /// None.
+    #[default]
+    None,
+    /// Its class.
+    Class(usize),
+    /// Its vector.
+    Vector(&'a [f32]),
 }
 
 /// Checks that every view lies within its layer.
@@ -107,12 +127,13 @@ pub(super) fn check(graph: &Graph, weights: &Weights) -> Result<(), BuildError> 
                 );
             }
         }
-        if let (Some(id), Some(classes)) = (op.class, graph.condition.classes()) {
+        if let Some(id) = op.condition {
             let length = layer(op, id)?.weight.len();
-            if length != classes * op.outputs {
+            let rows = graph.condition.rows();
+            if length != rows * op.outputs {
                 return error(
                     &op.name,
-                    format!("{classes} class terms of {}", op.outputs),
+                    format!("{rows} rows of {} for the condition", op.outputs),
                     length.to_string(),
                 );
             }

@@ -3,8 +3,7 @@
 
 use fastpix::bits_per_dim;
 use fastpix::cpu::isa::Isa;
-use fastpix::distribution::Mixture;
-use fastpix::network::InputEncoding;
+use fastpix::network::{InputEncoding, LogisticMixture};
 use test_support::engine::{Mode, cpu, engine, parameters};
 use test_support::reference::{
     ORIGINALS, assert_close, inputs, npy, npz, original, original_weights,
@@ -12,6 +11,7 @@ use test_support::reference::{
 
 const EIGHT_BITS: InputEncoding = InputEncoding::Scaled {
     codes: 256,
+    limit: 1.0,
     ones: true,
 };
 
@@ -41,10 +41,7 @@ fn samples_of_known_parameters_and_uniforms_match_the_original() {
         let params = npy(&original(&format!("{model}/logits_ema.npy"))).f32();
         check_samples(
             model,
-            Mixture {
-                nr_mix: 5,
-                channels: 3,
-            },
+            LogisticMixture::original(5, 3),
             &params,
             &io["u_mix"].f32(),
             &io["u_log"].f32(),
@@ -58,10 +55,7 @@ fn samples_from_extreme_parameters_match_the_original() {
     let edge = npz(&original("edge.npz"));
     check_samples(
         "edge",
-        Mixture {
-            nr_mix: 10,
-            channels: 3,
-        },
+        LogisticMixture::original(10, 3),
         &edge["logits"].f32(),
         &edge["u_mix"].f32(),
         &edge["u_log"].f32(),
@@ -71,18 +65,18 @@ fn samples_from_extreme_parameters_match_the_original() {
 
 fn check_samples(
     what: &str,
-    mixture: Mixture,
+    mixture: LogisticMixture,
     params: &[f32],
     u_mix: &[f32],
     u_log: &[f32],
     expected: &[f64],
 ) {
     let samples: Vec<f32> = params
-        .chunks(10 * mixture.nr_mix)
-        .zip(u_mix.chunks(mixture.nr_mix).zip(u_log.chunks(3)))
+        .chunks(10 * mixture.mixtures)
+        .zip(u_mix.chunks(mixture.mixtures).zip(u_log.chunks(3)))
         .flat_map(|(params, (u_mix, u_log))| {
             let mut pixel = [0.0; 3];
-            mixture.sample_into(params, [u_mix, u_log].concat(), 1.0, &mut pixel);
+            mixture.sample_into(params, [u_mix, u_log].concat(), 1.0, 1.0, &mut pixel);
             pixel
         })
         .collect();
@@ -99,15 +93,15 @@ fn check_samples(
 #[test]
 fn likelihood_of_extreme_parameters_matches_the_original() {
     let edge = npz(&original("edge.npz"));
-    let mixture = Mixture {
-        nr_mix: 10,
-        channels: 3,
-    };
+    let mixture = LogisticMixture::original(10, 3);
     let params = edge["logits"].f32();
     let nll: Vec<f32> = params
         .chunks(100)
         .zip(u16(&edge["x_u8"].u8()).chunks(3))
-        .map(|(params, pixel)| -mixture.log_likelihood(params, pixel, 256) as f32)
+        .map(|(params, pixel)| {
+            let values: Vec<f32> = pixel.iter().map(|&code| EIGHT_BITS.value(code)).collect();
+            -mixture.log_likelihood(params, &values, &EIGHT_BITS) as f32
+        })
         .collect();
     let expected = &edge["nll_nats_per_pixel"].values;
     let bits = |nats: f64| nats / (nll.len() as f64 * 3.0 * std::f64::consts::LN_2);
@@ -132,7 +126,10 @@ fn bits_per_dim_of_the_originals_parameters_match() {
         let nats: Vec<f64> = params
             .chunks(graph.parameters())
             .zip(codes.chunks(3))
-            .map(|(params, codes)| graph.log_likelihood(params, codes))
+            .map(|(params, codes)| {
+                let values: Vec<f32> = codes.iter().map(|&code| EIGHT_BITS.value(code)).collect();
+                graph.log_likelihood(params, &values)
+            })
             .collect();
         let of_image = nats.chunks(8 * 8);
         let bits: Vec<f32> = of_image.map(|nats| bits_per_dim(nats, 3) as f32).collect();

@@ -32,7 +32,10 @@ fn request(network: &Network, (height, width): (usize, usize)) -> SampleRequest 
             .condition()
             .classes()
             .map(|classes| index % classes),
-        prefix: (0..index % 3 * row).map(|at| (at % 5) as u16).collect(),
+        prefix: (0..index % 3 * row)
+            .map(|at| (at % 5) as u16)
+            .collect::<Vec<_>>()
+            .into(),
         ..ImageRequest::new(index as u64)
     };
     SampleRequest::of((height, width), (0..COUNT).map(image).collect()).seed(12)

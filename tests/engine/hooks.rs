@@ -33,7 +33,8 @@ fn completion(network: &Network, size: (usize, usize), count: u64) -> SampleRequ
     let mut request = request(network, size, count);
     let row = size.1 * network.graph().channels();
     for (index, image) in request.images.iter_mut().enumerate() {
-        image.prefix = (0..index % 3 * row).map(|at| (at % 5) as u16).collect();
+        let codes = (0..index % 3 * row).map(|at| (at % 5) as u16);
+        image.prefix = codes.collect::<Vec<_>>().into();
     }
     request
 }
@@ -108,15 +109,15 @@ fn sampler<'a>(
         for ((parameters, values), image) in of_images.zip(&request.images) {
             let draws = Philox::new(request.seed, image.index, pixel)
                 .draws(at.stage * graph.output().draws());
-            graph.output().sample(parameters, draws, 1.0, values);
+            let (input, sampler) = (graph.input(), Sampler::default());
+            graph
+                .output()
+                .sample(parameters, draws, &sampler, input, values);
             let given = image.prefix.len() > pixel as usize * graph.channels();
             for value in values {
-                *value = match graph.output() {
-                    _ if given => f32::NAN, // Is not used.
-                    OutputDistribution::LogisticMixture { .. } => {
-                        graph.input().value(graph.input().code(*value))
-                    }
-                    OutputDistribution::Categorical { .. } => graph.input().value(*value as u16),
+                *value = match given {
+                    true => f32::NAN, // Is not used.
+                    false => input.value(input.code(*value)),
                 };
             }
         }
@@ -166,7 +167,7 @@ fn pixels_that_all_images_keep_are_not_asked_for(device: Device) {
     let network = mixture(2);
     let mut request = request(&network, (4, 3), 5);
     for image in &mut request.images {
-        image.prefix = vec![3; 2 * 3 * 2];
+        image.prefix = vec![3u16; 2 * 3 * 2].into();
     }
     let engine = engine(&network, &device.target());
     let mut asked = Vec::new();

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use fastpix::backend::Prefix;
 use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, WeightsChoice, write_png};
 use fastpix::network::{Graph, Info};
 use fastpix::{
@@ -199,15 +200,16 @@ impl<'a> Sampling<'a> {
             .map(|position| {
                 let index = arguments.first_image.wrapping_add(position as u64);
                 ImageRequest {
-                    index,
                     class: self.class(job, position, index),
-                    prefix: job.kept.as_ref().map_or(Vec::new(), |kept| {
+                    prefix: job.kept.as_ref().map_or(Prefix::default(), |kept| {
                         let [_, height, width, channels] = kept.images.shape;
                         let row = width * channels;
                         let image = &kept.images.values[position * height * row..];
                         let kept = image[..kept.rows * row].iter();
-                        kept.map(|&value| value.into()).collect()
+                        let kept: Vec<u16> = kept.map(|&value| value.into()).collect();
+                        kept.into()
                     }),
+                    ..ImageRequest::new(index)
                 }
             })
             .collect();

@@ -19,6 +19,7 @@ const CODES: usize = 256;
 pub(super) fn graph(hyper: &Hyperparameters, layers: &Layers) -> Result<Graph, BuildError> {
     let input = InputEncoding::Scaled {
         codes: CODES,
+        limit: 1.0,
         ones: true,
     };
     let condition = hyper.classes.map_or(Condition::None, Condition::Class);
@@ -215,10 +216,11 @@ impl Builder<'_> {
         let op = self
             .conv_taps(op, block.conv_out, t.tensor, activation, 0)
             .bias(block.conv_out)
-            .class(block.class)
+            .condition(block.class)
             .epilogue(Epilogue {
                 gate: Some(Gate::Sigmoid),
                 residual: Some(x.tensor),
+                ..Epilogue::default()
             });
         self.graph.op(op, y.tensor, [0, 0]);
         y

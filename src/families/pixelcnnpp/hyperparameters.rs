@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{LARGEST_SIDE, OutputDistribution};
+use crate::network::{LARGEST_SIDE, LogisticMixture, OutputDistribution};
 
 /// Levels of the original program, and of model files that do not say.
 const LEVELS: usize = 3;
@@ -128,10 +128,8 @@ impl Hyperparameters {
 
     /// What a pixel is drawn from.
     pub fn distribution(&self) -> OutputDistribution {
-        OutputDistribution::LogisticMixture {
-            mixtures: self.nr_mix,
-            channels: self.channels,
-        }
+        let mixture = LogisticMixture::original(self.nr_mix, self.channels);
+        OutputDistribution::LogisticMixture(mixture)
     }
 
     /// Numbers per pixel that the network puts out: `10 * nr_mix` for three channels (1 logit, 3

@@ -19,7 +19,7 @@ pub use layers::{Block, BlockPair, Layer, LayerKind, Layers, Stack, StackPair};
 pub use weights::WeightsError;
 
 use super::Tensors;
-use crate::network::{Graph, Info, Network, Weights};
+use crate::network::{Graph, Info, Medium, Network, Weights};
 
 /// The structure of the model with these hyperparameters.
 ///
@@ -69,6 +69,7 @@ fn finish(
         summary: hyper.to_string(),
         hyperparameters: serde_json::to_value(hyper).unwrap_or_default(),
         image_size: hyper.image_size,
+        medium: Medium::Pixels,
     };
     Ok(Network::new(builder::graph(hyper, layers)?, weights, info)?)
 }

@@ -36,8 +36,8 @@ impl Scored {
     /// Log-likelihoods by the kernel.
     fn nats(&self, gpu: &Gpu) -> Vec<f64> {
         let (kernel, components) = match self.distribution {
-            OutputDistribution::LogisticMixture { mixtures, .. } => {
-                ("log_likelihood_mixture", mixtures)
+            OutputDistribution::LogisticMixture(mixture) => {
+                ("log_likelihood_mixture", mixture.mixtures)
             }
             OutputDistribution::Categorical { classes, .. } => {
                 ("log_likelihood_categorical", classes)
@@ -97,6 +97,7 @@ fn log_likelihoods_are_those_of_the_cpu() {
         for (number, case) in Scored::all().iter().enumerate() {
             let input = InputEncoding::Scaled {
                 codes: case.codes,
+                limit: 1.0,
                 ones: false,
             };
             let (params, codes) = (case.arrays["params"].f32(), case.codes());
@@ -104,7 +105,10 @@ fn log_likelihoods_are_those_of_the_cpu() {
             let of_stage = params.chunks(case.distribution.parameters());
             let stages: Vec<f64> = of_stage
                 .zip(codes.chunks(case.distribution.channels()))
-                .map(|(params, codes)| case.distribution.log_likelihood(params, codes, &input))
+                .map(|(params, codes)| {
+                    let values: Vec<f32> = codes.iter().map(|&code| input.value(code)).collect();
+                    case.distribution.log_likelihood(params, &values, &input)
+                })
                 .collect();
             assert_eq!(stages.len(), pixels * case.stages);
             let expected = stages

@@ -197,10 +197,9 @@ impl Case {
 
 pub fn distribution(categorical: bool, components: usize, channels: usize) -> OutputDistribution {
     match categorical {
-        false => OutputDistribution::LogisticMixture {
-            mixtures: components,
-            channels,
-        },
+        false => OutputDistribution::LogisticMixture(fastpix::network::LogisticMixture::original(
+            components, channels,
+        )),
         true => OutputDistribution::Categorical {
             classes: components,
             channels,

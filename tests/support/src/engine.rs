@@ -139,13 +139,14 @@ impl Batch {
 
     /// Samples at this temperature.
     pub fn temperature(mut self, temperature: f32) -> Self {
-        self.0.temperature = temperature;
+        self.0.sampler.temperature = temperature;
         self
     }
 
     /// Keeps these codes as the first rows of an image.
     pub fn prefix(mut self, image: usize, codes: &[u8]) -> Self {
-        self.0.images[image].prefix = codes.iter().map(|&code| code.into()).collect();
+        let codes: Vec<u16> = codes.iter().map(|&code| code.into()).collect();
+        self.0.images[image].prefix = codes.into();
         self
     }
 

@@ -3,8 +3,9 @@
 
 use fastpix::distribution::Philox;
 use fastpix::network::{
-    Activation, Condition, Destination, Epilogue, Gate, GraphBuilder, Info, InputEncoding, Layer,
-    LayerId, Network, OpBuilder, OutputDistribution, TensorId, WeightView, Weights,
+    Activation, Condition, Destination, Epilogue, Gate, Given, GraphBuilder, Info, InputEncoding,
+    Layer, LayerId, LogisticMixture, Medium, Network, OpBuilder, OutputDistribution, TensorId,
+    WeightView, Weights,
 };
 use fastpix::{Codes, Nhwc};
 
@@ -91,6 +92,7 @@ impl Building {
             summary: family.to_owned(),
             hyperparameters: Default::default(),
             image_size: None,
+            medium: Medium::Pixels,
         };
         let graph = self.graph.build().unwrap();
         let weights = Weights {
@@ -108,7 +110,14 @@ pub fn dilated(classes: usize) -> Network {
 
 /// The same, of scaled values: a class of pixels is a code, and its value is fed back.
 pub fn dilated_scaled(codes: usize) -> Network {
-    dilated_from(codes, InputEncoding::Scaled { codes, ones: true })
+    dilated_from(
+        codes,
+        InputEncoding::Scaled {
+            codes,
+            limit: 1.0,
+            ones: true,
+        },
+    )
 }
 
 fn dilated_from(classes: usize, input: InputEncoding) -> Network {
@@ -173,6 +182,7 @@ pub fn staged(codes: usize) -> Network {
     let gate = |residual| Epilogue {
         gate: Some(Gate::TanhSigmoid),
         residual,
+        ..Epilogue::default()
     };
     let f = 9;
     let above = net.graph.tensor("above", [1, 1], f);
@@ -187,7 +197,7 @@ pub fn staged(codes: usize) -> Network {
         let op = net.taps(op, 2 * f, &plain(&inputs[..stage]), &[[0, 0]]);
         let op = net.taps(op, 2 * f, &[(above, Activation::ConcatElu)], &[[0, 0]]);
         let class = net.layers.add(classes * 2 * f, 0, 0.5);
-        let op = op.class(Some(class)).epilogue(gate(None));
+        let op = op.condition(Some(class)).epilogue(gate(None));
         net.graph.op(op, h, [0, 0]);
         let skip = net.graph.tensor(format!("skip {stage}"), [1, 1], f);
         let taps = [[0, -1], [0, 0]];
@@ -195,6 +205,7 @@ pub fn staged(codes: usize) -> Network {
         let op = op.epilogue(Epilogue {
             gate: None,
             residual: Some(h),
+            ..Epilogue::default()
         });
         net.graph.op(op, skip, [0, 0]);
         let y = net.graph.tensor(format!("y {stage}"), [1, 1], f);
@@ -221,12 +232,10 @@ pub fn staged(codes: usize) -> Network {
 pub fn sequence() -> Network {
     let input = InputEncoding::Scaled {
         codes: 256,
+        limit: 1.0,
         ones: false,
     };
-    let output = OutputDistribution::LogisticMixture {
-        mixtures: 4,
-        channels: 1,
-    };
+    let output = OutputDistribution::LogisticMixture(LogisticMixture::original(4, 1));
     let mut net = Building::new(input, output, Condition::None);
     let samples = net.graph.stage("samples");
     let f = 8;
@@ -242,6 +251,7 @@ pub fn sequence() -> Network {
         let op = op.epilogue(Epilogue {
             gate: Some(Gate::TanhSigmoid),
             residual: None,
+            ..Epilogue::default()
         });
         net.graph.op(op, z, [0, 0]);
         for (what, residual) in [("residual", Some(x)), ("skip", sum)] {
@@ -251,6 +261,7 @@ pub fn sequence() -> Network {
             let epilogue = Epilogue {
                 gate: None,
                 residual,
+                ..Epilogue::default()
             };
             net.graph.op(op.epilogue(epilogue), y, [0, 0]);
             match what {
@@ -270,12 +281,10 @@ pub fn sequence() -> Network {
 pub fn mixture(channels: usize) -> Network {
     let input = InputEncoding::Scaled {
         codes: 256,
+        limit: 1.0,
         ones: true,
     };
-    let output = OutputDistribution::LogisticMixture {
-        mixtures: 3,
-        channels,
-    };
+    let output = OutputDistribution::LogisticMixture(LogisticMixture::original(3, channels));
     let mut net = Building::new(input, output, Condition::None);
     let image = net.graph.stage("image");
     let h = net.graph.tensor("h", [1, 1], 10);
@@ -362,12 +371,13 @@ fn of_image(
             .collect();
     }
     let parameters = graph.output().parameters();
+    let given = class.map_or(Given::None, Given::Class);
     let mut all = vec![0.0; height * width * graph.parameters()];
     for op in graph.ops() {
         for row in 0..height / op.stride[0] {
             for column in 0..width / op.stride[1] {
                 let mut y: Vec<f64> = (0..op.outputs)
-                    .map(|n| network.weights().bias(op, class, n).into())
+                    .map(|n| network.weights().bias(op, given, n).into())
                     .collect();
                 for tap in &op.taps {
                     let place = |grid: usize, axis: usize| {
