@@ -2,8 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastpix::backend::BackendError;
-use fastpix::distribution::Philox;
-use fastpix::network::OutputDistribution;
+use fastpix::distribution::{Philox, Sampler};
 use fastpix::{
     Engine, EngineError, Hooks, Network, PixelPosition, Profile, SampleRequest, SampledRow,
 };

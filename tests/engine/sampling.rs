@@ -9,6 +9,7 @@ use crate::devices::Device;
 fn grid(samples: &Samples) -> Vec<f32> {
     let eight_bits = InputEncoding::Scaled {
         codes: 256,
+        limit: 1.0,
         ones: true,
     };
     let codes = codes(samples).into_iter();
