@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::families::pixelcnnpp::{HyperparametersError, WeightsError};
+use crate::families::{HyperparametersError, WeightsError};
 
 /// Longest piece of a file's own text that a message repeats.
 const SHOWN: usize = 120;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::mapping::{Mapping, Recipe};
+use super::hparams;
+use super::mapping::{FileView, Mapping};
 use super::source::Source;
 use super::{Averages, CheckpointError, Format, Ignored};
-use crate::families::pixelcnnpp::{Hyperparameters, Layers};
+use crate::families::Hyperparameters;
 
 /// A tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,21 +54,25 @@ pub(super) fn inspect(
     format: Format,
     source: &dyn Source,
 ) -> Result<Inspection, CheckpointError> {
-    let mapping = Mapping::new(path, source, false)?;
-    let (hyperparameters, problem) = match mapping.hyperparameters(path, None, source.metadata()) {
+    let hparams = hparams::beside(path)?;
+    let file = FileView {
+        path,
+        entries: source.entries(),
+        metadata: source.metadata(),
+        hparams: hparams.as_ref(),
+        raw_weights: false,
+    };
+    let mapping = Mapping::of(&file, source)?;
+    let (hyperparameters, problem) = match mapping.hyperparameters(&file, None) {
         Ok(hyper) => {
-            let problem = mapping.check(path, &hyper).err();
+            let problem = mapping.check(&file, &hyper).err();
             (Some(hyper), problem)
         }
         Err(problem) => (None, Some(problem)),
     };
     let mut canonical = BTreeMap::new();
-    for (name, mapped) in &mapping.tensors {
-        let used = match &mapped.recipe {
-            Recipe::Copy(index) => vec![*index],
-            Recipe::PyTorch(recipe) => recipe.entries(),
-        };
-        for index in used {
+    for (name, recipe) in mapping.tensors() {
+        for index in recipe.entries() {
             canonical.insert(index, name);
         }
     }
@@ -86,7 +91,7 @@ pub(super) fn inspect(
     let parameters = hyperparameters
         .as_ref()
         .filter(|_| problem.is_none())
-        .map(|hyper| Layers::new(hyper).parameter_count());
+        .map(Hyperparameters::parameter_count);
     Ok(Inspection {
         path: path.to_owned(),
         format,

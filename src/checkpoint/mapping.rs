@@ -1,35 +1,33 @@
-//! From the tensors in a file to the tensors of the model: which are used, and how.
+//! From the tensors in a file to the tensors of the model: which are used, and how. Families decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::error::shown;
+use super::recipe::Recipe;
 use super::source::{Entry, Source};
-use super::{Averages, CheckpointError, Ignored, Tensor, pytorch};
-use crate::families::pixelcnnpp::names::{self, AVERAGE, Meaning};
-use crate::families::pixelcnnpp::{self, Hyperparameters, HyperparametersError, WeightsError};
+use super::{Averages, CheckpointError, Ignored, Tensor};
+use crate::families::{self, Hyperparameters, HyperparametersError, WeightsError};
 
-/// How one tensor of the model is made from tensors in the file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Recipe {
-    /// The tensor with this index, as it is.
-    Copy(usize),
-    /// A PyTorch layer's tensors, brought to the canonical axes.
-    PyTorch(pytorch::Recipe),
-}
-
-/// A tensor of the model and where it comes from.
-#[derive(Clone, Debug)]
-pub(crate) struct Mapped {
-    pub(crate) recipe: Recipe,
-    /// The shape in canonical axes.
-    pub(crate) shape: Vec<usize>,
+/// What a family sees of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct FileView<'a> {
+    /// The file, for errors.
+    pub(crate) path: &'a Path,
+    /// Its tensors.
+    pub(crate) entries: &'a [Entry],
+    /// The JSON under the metadata key `fastpix`.
+    pub(crate) metadata: Option<&'a str>,
+    /// Hyperparameters in the original's own form, from a file beside the model.
+    pub(crate) hparams: Option<&'a serde_json::Value>,
+    /// Whether raw weights are wanted even where there are moving averages.
+    pub(crate) raw_weights: bool,
 }
 
 /// What a file's tensors are.
 pub(crate) struct Mapping {
-    /// The tensors to load by canonical name.
-    pub(crate) tensors: BTreeMap<String, Mapped>,
+    /// How to make each tensor, by canonical name.
+    tensors: BTreeMap<String, Recipe>,
     /// Tensors that belong to no model: name in the file and shape.
     pub(crate) unknown: Vec<(String, Vec<usize>)>,
     /// Whether moving averages are present and used.
@@ -40,28 +38,33 @@ pub(crate) struct Mapping {
     pub(crate) notes: Vec<String>,
     /// What the file calls a layer, where it has names of its own.
     pub(crate) file_names: BTreeMap<String, String>,
-    /// Hyperparameters that the names were understood with, where that takes some.
-    pub(crate) inferred: Option<Result<Hyperparameters, HyperparametersError>>,
+    /// What the file adds to the canonical names.
+    pub(crate) suffix: &'static str,
+    /// What the tensors show.
+    inferred: Result<Hyperparameters, HyperparametersError>,
 }
 
 impl Mapping {
-    /// Understands the names in a file.
+    /// Of a model with hyperparameters that the tensors show, or do not.
+    pub(crate) fn new(inferred: Result<Hyperparameters, HyperparametersError>) -> Self {
+        Self {
+            tensors: BTreeMap::new(),
+            unknown: Vec::new(),
+            averages: Averages::Absent,
+            ignored: Vec::new(),
+            notes: Vec::new(),
+            file_names: BTreeMap::new(),
+            suffix: "",
+            inferred,
+        }
+    }
+
+    /// Asks the families what is in a file.
     ///
     /// # Errors
     /// When two tensors in the file are the same tensor of the model.
-    pub(crate) fn new(
-        path: &Path,
-        source: &dyn Source,
-        raw_weights: bool,
-    ) -> Result<Self, CheckpointError> {
-        let entries = source.entries();
-        let mut mapping = if !names::any_canonical(entries.iter().map(|entry| entry.name.as_str()))
-            && pytorch::names::recognised(entries)
-        {
-            pytorch::names::map(path, entries)?
-        } else {
-            canonical(path, entries, raw_weights)?
-        };
+    pub(crate) fn of(file: &FileView<'_>, source: &dyn Source) -> Result<Self, CheckpointError> {
+        let mut mapping = families::map(file)?;
         let others = source.ignored().into_iter();
         mapping
             .ignored
@@ -69,73 +72,83 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// Says how a tensor of the model is made.
+    pub(crate) fn insert(&mut self, canonical: String, recipe: Recipe) {
+        self.tensors.insert(canonical, recipe);
+    }
+
+    /// Lists as unknown what no recipe uses and what is not `expected` beside the model.
+    pub(crate) fn leave_unknown(&mut self, entries: &[Entry], expected: impl Fn(&Entry) -> bool) {
+        let recipes = self.tensors.values();
+        let used: BTreeSet<usize> = recipes.flat_map(Recipe::entries).collect();
+        let unused = entries.iter().enumerate();
+        let unused = unused.filter(|(index, entry)| !used.contains(index) && !expected(entry));
+        self.unknown = unused
+            .map(|(_, entry)| (entry.name.clone(), entry.shape.clone()))
+            .collect();
+    }
+
+    /// The tensors of the model with their recipes.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&String, &Recipe)> {
+        self.tensors.iter()
+    }
+
     /// The shapes by canonical name.
-    pub(crate) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+    pub(crate) fn shapes(&self, entries: &[Entry]) -> BTreeMap<String, Vec<usize>> {
         self.tensors
             .iter()
-            .map(|(name, mapped)| (name.clone(), mapped.shape.clone()))
+            .map(|(name, recipe)| (name.clone(), recipe.shape(entries)))
             .collect()
     }
 
     /// Decides the hyperparameters: the caller's, else the file's metadata, else inferred.
     pub(crate) fn hyperparameters(
         &self,
-        path: &Path,
+        file: &FileView<'_>,
         given: Option<&Hyperparameters>,
-        metadata: Option<&str>,
     ) -> Result<Hyperparameters, CheckpointError> {
         let fail = |source| CheckpointError::Hyperparameters {
-            path: path.to_owned(),
+            path: file.path.to_owned(),
             source,
         };
         if let Some(given) = given {
             given.validate().map_err(fail)?;
             return Ok(given.clone());
         }
-        if let Some(json) = metadata {
-            return parse_metadata(path, json);
+        if let Some(json) = file.metadata {
+            return parse_metadata(file.path, json);
         }
-        if let Some(inferred) = &self.inferred {
-            return inferred.clone().map_err(fail);
-        }
-        Hyperparameters::infer(&self.shapes()).map_err(|error| {
-            fail(match error {
-                HyperparametersError::Missing { name } => HyperparametersError::Missing {
-                    name: self.name_in_file(&name),
-                },
-                HyperparametersError::Shape {
-                    name,
-                    expected,
-                    found,
-                } => HyperparametersError::Shape {
-                    name: self.name_in_file(&name),
-                    expected,
-                    found,
-                },
-                other => other,
-            })
+        self.inferred.clone().map_err(|mut error| {
+            if let HyperparametersError::Missing { name, .. }
+            | HyperparametersError::Shape { name, .. } = &mut error
+            {
+                *name = self.name_in_file(name);
+            }
+            fail(error)
         })
     }
 
     /// Checks that these are exactly the tensors of the model.
     pub(crate) fn check(
         &self,
-        path: &Path,
+        file: &FileView<'_>,
         hyper: &Hyperparameters,
     ) -> Result<(), CheckpointError> {
         let fail = |source| CheckpointError::Weights {
-            path: path.to_owned(),
+            path: file.path.to_owned(),
             source,
         };
-        pixelcnnpp::check(hyper, &self.shapes()).map_err(|mut error| {
-            if let WeightsError::Missing { name, .. }
-            | WeightsError::Shape { name, .. }
-            | WeightsError::Extra { name, .. } = &mut error
-            {
-                *name = self.name_in_file(name);
-            }
-            fail(error)
-        })?;
+        hyper
+            .check(&self.shapes(file.entries))
+            .map_err(|mut error| {
+                if let WeightsError::Missing { name, .. }
+                | WeightsError::Shape { name, .. }
+                | WeightsError::Extra { name, .. } = &mut error
+                {
+                    *name = self.name_in_file(name);
+                }
+                fail(error)
+            })?;
         match self.unknown.first() {
             None => Ok(()),
             Some((name, shape)) => Err(fail(WeightsError::Extra {
@@ -151,26 +164,21 @@ impl Mapping {
         let module = canonical
             .split_once('/')
             .and_then(|(layer, _)| self.file_names.get(layer));
-        match (module, &self.averages) {
-            (Some(module), _) => format!("{module} ({canonical})"),
-            (None, Averages::Present { used: true }) => format!("{canonical}{AVERAGE}"),
-            _ => canonical.to_owned(),
+        match module {
+            Some(module) => format!("{module} ({canonical})"),
+            None => format!("{canonical}{}", self.suffix),
         }
     }
 
     /// Reads one tensor of the model.
     pub(crate) fn read(
-        mapped: &Mapped,
+        recipe: &Recipe,
         path: &Path,
         source: &mut dyn Source,
     ) -> Result<Tensor, CheckpointError> {
-        let values = match &mapped.recipe {
-            Recipe::Copy(index) => source.read(*index)?,
-            Recipe::PyTorch(recipe) => recipe.read(path, source)?,
-        };
         Ok(Tensor {
-            shape: mapped.shape.clone(),
-            values,
+            shape: recipe.shape(source.entries()),
+            values: recipe.read(path, source)?,
         })
     }
 }
@@ -181,79 +189,4 @@ pub(crate) fn parse_metadata(path: &Path, json: &str) -> Result<Hyperparameters,
         path: path.to_owned(),
         reason: shown(&error.to_string()),
     })
-}
-
-/// Maps files that keep the original's names.
-fn canonical(
-    path: &Path,
-    entries: &[Entry],
-    raw_weights: bool,
-) -> Result<Mapping, CheckpointError> {
-    let mut raw = BTreeMap::new();
-    let mut averaged = BTreeMap::new();
-    let mut ignored = Vec::new();
-    let mut unknown = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        match meaning_of(entry) {
-            Meaning::Ignored(why) => ignored.push(Ignored {
-                name: entry.name.clone(),
-                why: why.into(),
-            }),
-            Meaning::Unknown => unknown.push((entry.name.clone(), entry.shape.clone())),
-            Meaning::Weight { canonical, average } => {
-                let mapped = Mapped {
-                    recipe: Recipe::Copy(index),
-                    shape: entry.shape.clone(),
-                };
-                let map = if average { &mut averaged } else { &mut raw };
-                if map.insert(canonical, mapped).is_some() {
-                    return Err(CheckpointError::malformed(
-                        path,
-                        format!("tensor {}", shown(&entry.name)),
-                        "one tensor of this name",
-                        "a second one",
-                    ));
-                }
-            }
-        }
-    }
-    let used = !averaged.is_empty() && !raw_weights;
-    let averages = if averaged.is_empty() {
-        Averages::Absent
-    } else {
-        Averages::Present { used }
-    };
-    let (tensors, unused, why) = if used {
-        (averaged, raw, "raw weight: its moving average is used")
-    } else {
-        (raw, averaged, "moving average: raw weights were asked for")
-    };
-    for mapped in unused.values() {
-        if let Recipe::Copy(index) = mapped.recipe {
-            ignored.push(Ignored {
-                name: entries[index].name.clone(),
-                why: why.into(),
-            });
-        }
-    }
-    Ok(Mapping {
-        tensors,
-        unknown,
-        averages,
-        ignored,
-        notes: Vec::new(),
-        file_names: BTreeMap::new(),
-        inferred: None,
-    })
-}
-
-/// The meaning of a name, given also what the tensor is.
-fn meaning_of(entry: &Entry) -> Meaning {
-    match names::meaning(&entry.name) {
-        // A number that is no floating-point tensor cannot be a weight of anything.
-        Meaning::Unknown if entry.element.size().is_none() && entry.shape.is_empty() => {
-            Meaning::Ignored("a single number that is no weight")
-        }
-        meaning => meaning,
-    }
 }

@@ -12,10 +12,12 @@ mod archive;
 mod bytes;
 mod detect;
 mod error;
+mod hparams;
 mod inspect;
 mod mapping;
 mod npz;
 mod pytorch;
+mod recipe;
 mod safetensors;
 mod save;
 mod source;
@@ -24,13 +26,17 @@ mod tensorflow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::families::pixelcnnpp::{self, Hyperparameters};
+use crate::families::Hyperparameters;
 use crate::network::{Dtype, Network};
 
 pub use crate::families::{Tensor, Tensors};
 pub use error::CheckpointError;
+pub(crate) use error::shown;
+pub use hparams::read as read_hparams;
 pub use inspect::{Inspection, TensorInfo};
-use mapping::Mapping;
+pub(crate) use mapping::{FileView, Mapping};
+pub(crate) use recipe::{BatchNorm, Recipe};
+pub(crate) use source::Entry;
 use source::Source;
 
 /// What a model file is.
@@ -96,6 +102,10 @@ pub struct LoadOptions {
     pub raw_weights: bool,
     /// The hyperparameters, in place of those that the file states or that its tensors show.
     pub hyperparameters: Option<Hyperparameters>,
+    /// Hyperparameters in the original's own form, for models whose files do not hold them:
+    /// `hparams.json` of r9y9/wavenet_vocoder, for example. Without, a file of that name beside the
+    /// model is read.
+    pub hparams: Option<serde_json::Value>,
 }
 
 impl LoadOptions {
@@ -104,6 +114,7 @@ impl LoadOptions {
         Self {
             raw_weights: false,
             hyperparameters: None,
+            hparams: None,
         }
     }
 
@@ -114,8 +125,14 @@ impl LoadOptions {
     }
 
     /// The hyperparameters, in place of those that the file states or that its tensors show.
-    pub fn hyperparameters(mut self, hyperparameters: Hyperparameters) -> Self {
-        self.hyperparameters = Some(hyperparameters);
+    pub fn hyperparameters(mut self, hyperparameters: impl Into<Hyperparameters>) -> Self {
+        self.hyperparameters = Some(hyperparameters.into());
+        self
+    }
+
+    /// Hyperparameters in the original's own form.
+    pub fn hparams(mut self, hparams: serde_json::Value) -> Self {
+        self.hparams = Some(hparams);
         self
     }
 }
@@ -175,13 +192,23 @@ impl Checkpoint {
         source: &mut dyn Source,
         options: &LoadOptions,
     ) -> Result<Self, CheckpointError> {
-        let mapping = Mapping::new(path, source, options.raw_weights)?;
-        let hyperparameters =
-            mapping.hyperparameters(path, options.hyperparameters.as_ref(), source.metadata())?;
-        mapping.check(path, &hyperparameters)?;
+        let beside = match &options.hparams {
+            Some(_) => None,
+            None => hparams::beside(path)?,
+        };
+        let file = FileView {
+            path,
+            entries: source.entries(),
+            metadata: source.metadata(),
+            hparams: options.hparams.as_ref().or(beside.as_ref()),
+            raw_weights: options.raw_weights,
+        };
+        let mapping = Mapping::of(&file, source)?;
+        let hyperparameters = mapping.hyperparameters(&file, options.hyperparameters.as_ref())?;
+        mapping.check(&file, &hyperparameters)?;
         let mut tensors = Tensors::new();
-        for (name, mapped) in &mapping.tensors {
-            tensors.insert(name.clone(), Mapping::read(mapped, path, source)?);
+        for (name, recipe) in mapping.tensors() {
+            tensors.insert(name.clone(), Mapping::read(recipe, path, source)?);
         }
         Ok(Self {
             path: path.to_owned(),
@@ -199,12 +226,12 @@ impl Checkpoint {
     /// # Errors
     /// Names the first tensor with a NaN or infinite value.
     pub fn into_network(self) -> Result<Network, CheckpointError> {
-        pixelcnnpp::network(&self.hyperparameters, self.tensors).map_err(|source| {
-            CheckpointError::Weights {
+        self.hyperparameters
+            .network(self.tensors)
+            .map_err(|source| CheckpointError::Weights {
                 path: self.path,
                 source,
-            }
-        })
+            })
     }
 
     /// Looks into a file of any known format, whether or not it holds a complete model.

@@ -14,7 +14,7 @@ use super::npz::METADATA_MEMBER;
 use super::safetensors::METADATA_KEY;
 use super::{CheckpointError, Tensor, Tensors};
 use crate::atomic_file::AtomicFile;
-use crate::families::pixelcnnpp::Hyperparameters;
+use crate::families::Hyperparameters;
 use crate::network::Dtype;
 
 /// What a tensor is stored as: vectors stay f32.

@@ -463,7 +463,7 @@ fn inspecting_tells_what_is_there_and_what_is_wrong() {
     )
     .unwrap();
     let found = Checkpoint::inspect(&path).unwrap();
-    assert_eq!(found.hyperparameters, Some(smallest(None)));
+    assert_eq!(found.hyperparameters, Some(smallest(None).into()));
     let problem = found.problem.unwrap();
     assert!(
         problem.contains(

@@ -56,7 +56,7 @@ fn assert_folded_close(hyper: &Hyperparameters, found: &Weights, expected: &Weig
 fn arrays_of_the_original_are_read() {
     let tiny = reference("tiny", "ema");
     assert_eq!(tiny.format, Format::Npz);
-    let hyper = &tiny.hyperparameters;
+    let hyper = tiny.hyperparameters.pixelcnnpp().unwrap();
     assert_eq!(
         (
             hyper.nr_resnet,
@@ -69,7 +69,11 @@ fn arrays_of_the_original_are_read() {
     assert_eq!(hyper.classes, None);
     assert_eq!(tiny.averages, Averages::Absent);
     assert_eq!(
-        reference("tiny_cond", "ema").hyperparameters.classes,
+        reference("tiny_cond", "ema")
+            .hyperparameters
+            .pixelcnnpp()
+            .unwrap()
+            .classes,
         Some(10)
     );
 }
@@ -152,7 +156,7 @@ fn pytorch_state_dicts_fold_to_the_same_weights() {
                 .any(|note| note.contains("per input channel")),
             "{file}: no note on deconvolutions"
         );
-        let hyper = loaded.hyperparameters.clone();
+        let hyper = loaded.hyperparameters.pixelcnnpp().unwrap().clone();
         let network = loaded.into_network().unwrap();
         assert_folded_close(&hyper, network.weights(), expected.weights());
     }

@@ -266,7 +266,10 @@ fn metadata_written_by_numpy_as_a_string_is_read() {
         .map(|(name, bytes)| (name.as_str(), &bytes[..]))
         .collect();
     let loaded = load("numpy.npz", &zip(&members, false));
-    assert_eq!(loaded.hyperparameters.image_size, Some((8, 12)));
+    assert_eq!(
+        loaded.hyperparameters.pixelcnnpp().unwrap().image_size,
+        Some((8, 12))
+    );
 }
 
 /// Checks that a port's tensors come out as `g V / ||V||` over the first axis, in the original's
@@ -343,7 +346,7 @@ fn pytorch_weights_are_read_in_every_notation_prefix_and_wrapper() {
                         pytorch::zip(&object, &named)
                     };
                     let loaded = load("port.pth", &bytes);
-                    assert_eq!(loaded.hyperparameters, hyper);
+                    assert_eq!(loaded.hyperparameters, hyper.clone().into());
                     assert_folds(&loaded, &plain, norm, "conv2d_0", "u_init.conv");
                     // The port's down_layers.0 is the original's lowest level.
                     assert_folds(
@@ -380,7 +383,7 @@ fn a_ports_names_are_understood_in_safetensors_too() {
     }
     let header = format!("{{{}}}", header.join(","));
     let loaded = load("port.safetensors", &safetensors(&header, &data));
-    assert_eq!(loaded.hyperparameters, hyper);
+    assert_eq!(loaded.hyperparameters, hyper.clone().into());
     assert!(!loaded.notes.is_empty());
 }
 
@@ -459,7 +462,7 @@ fn given_hyperparameters_replace_those_of_the_file() {
     };
     let options = LoadOptions::new().hyperparameters(given.clone());
     let loaded = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap();
-    assert_eq!(loaded.hyperparameters, given);
+    assert_eq!(loaded.hyperparameters, given.clone().into());
     let options = LoadOptions::new().hyperparameters(Hyperparameters { nr_mix: 2, ..given });
     let error = Checkpoint::from_bytes("a.npz", &bytes, &options).unwrap_err();
     assert!(matches!(error, CheckpointError::Weights { .. }), "{error}");
@@ -474,7 +477,7 @@ fn given_hyperparameters_replace_those_of_the_file() {
 /// The tensors of a model with `W = g V / ||V||` in place of `V` and `g`.
 fn folded(model: &Checkpoint) -> Tensors {
     let mut tensors = model.tensors.clone();
-    for layer in Layers::new(&model.hyperparameters).all {
+    for layer in Layers::new(model.hyperparameters.pixelcnnpp().unwrap()).all {
         if layer.kind == LayerKind::Class {
             continue;
         }

@@ -148,7 +148,7 @@ fn load(path: &Path, hyper: &Hyperparameters, tensors: &[(String, Vec<usize>)]) 
         Checkpoint::open(path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.format, Format::TensorFlowV1);
     assert_eq!(loaded.averages, Averages::Present { used: true });
-    assert_eq!(loaded.hyperparameters, *hyper);
+    assert_eq!(loaded.hyperparameters, hyper.clone().into());
     for (number, (name, _)) in tensors.iter().enumerate() {
         let Some(name) = name.strip_suffix("/ExponentialMovingAverage") else {
             continue;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use fastpix::checkpoint::{Averages, Checkpoint, Inspection};
+use fastpix::families::Hyperparameters;
 use serde_json::json;
 
 use crate::model;
@@ -82,7 +83,8 @@ fn as_json(inspection: &Inspection, card: Option<&str>) -> serde_json::Value {
 /// As files state them, and the levels even where files leave out the number of the original.
 fn hyperparameters(inspection: &Inspection) -> serde_json::Value {
     let mut stated = json!(inspection.hyperparameters);
-    if let Some(hyper) = &inspection.hyperparameters {
+    let hyper = inspection.hyperparameters.as_ref();
+    if let Some(hyper) = hyper.and_then(Hyperparameters::pixelcnnpp) {
         stated["levels"] = hyper.levels.into();
     }
     stated
@@ -128,24 +130,10 @@ fn as_text(inspection: &Inspection) -> Result<String> {
         } else {
             "inferred from the tensors"
         };
-        line("model", &format!("PixelCNN++ ({from})"))?;
-        let levels = match hyper.levels {
-            1 => "1 level".to_owned(),
-            levels => format!("{levels} levels"),
-        };
-        line("stacks", &format!("vertical and horizontal, {levels} each"))?;
-        line("nr_resnet", &hyper.nr_resnet.to_string())?;
-        line("filters", &hyper.nr_filters.to_string())?;
-        line("mixtures", &hyper.nr_mix.to_string())?;
-        line("channels", &hyper.channels.to_string())?;
-        let classes = hyper
-            .classes
-            .map_or("none: not class-conditional".into(), |n| n.to_string());
-        line("classes", &classes)?;
-        let size = hyper
-            .image_size
-            .map_or("not stated".into(), |(h, w)| format!("{h}x{w}"));
-        line("image size", &size)?;
+        line("model", &format!("{} ({from})", hyper.family()))?;
+        for (name, value) in hyper.facts() {
+            line(name, &value)?;
+        }
     }
     if let Some(parameters) = inspection.parameters {
         line("parameters", &parameters.to_string())?;

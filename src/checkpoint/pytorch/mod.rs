@@ -1,9 +1,6 @@
-//! PyTorch state dicts of ports that keep the original's structure.
+//! PyTorch files, of the zip and of the older format: the tensors of the state dict in them.
 
 mod file;
-pub(super) mod names;
 mod pickle;
-mod recipe;
 
 pub(crate) use file::{PyTorchFile, looks_legacy, looks_like};
-pub(crate) use recipe::Recipe;

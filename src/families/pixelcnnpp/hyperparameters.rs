@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::families::HyperparametersError;
 use crate::network::{LARGEST_SIDE, LogisticMixture, OutputDistribution};
 
 /// Levels of the original program, and of model files that do not say.
@@ -40,38 +41,6 @@ pub struct Hyperparameters {
     /// The image size (height, width) the model was trained on, where the file says so. Any size
     /// whose sides are multiples of `2^(levels - 1)` can be sampled.
     pub image_size: Option<(usize, usize)>,
-}
-
-/// A set of numbers that no PixelCNN++ has.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HyperparametersError {
-    /// A tensor needed to infer the hyperparameters is not there.
-    #[error("tensor {name}: expected in a PixelCNN++, found no such tensor")]
-    Missing {
-        /// The tensor looked for.
-        name: String,
-    },
-    /// A tensor has a shape from which nothing can be inferred.
-    #[error("tensor {name}: expected {expected}, found shape {found:?}")]
-    Shape {
-        /// The tensor's name.
-        name: String,
-        /// What its shape should be.
-        expected: String,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// A number is out of range.
-    #[error("{name}: expected {expected}, found {found}")]
-    Range {
-        /// Which hyperparameter.
-        name: &'static str,
-        /// The accepted range.
-        expected: String,
-        /// The value found.
-        found: usize,
-    },
 }
 
 impl Hyperparameters {
@@ -138,6 +107,31 @@ impl Hyperparameters {
         self.distribution().parameters()
     }
 
+    /// What there is to say about the model.
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
+        let levels = match self.levels {
+            1 => "1 level".to_owned(),
+            levels => format!("{levels} levels"),
+        };
+        let classes = self.classes;
+        let size = self.image_size;
+        vec![
+            ("stacks", format!("vertical and horizontal, {levels} each")),
+            ("nr_resnet", self.nr_resnet.to_string()),
+            ("filters", self.nr_filters.to_string()),
+            ("mixtures", self.nr_mix.to_string()),
+            ("channels", self.channels.to_string()),
+            (
+                "classes",
+                classes.map_or("none: not class-conditional".into(), |n| n.to_string()),
+            ),
+            (
+                "image size",
+                size.map_or("not stated".into(), |(h, w)| format!("{h}x{w}")),
+            ),
+        ]
+    }
+
     /// Checks one side of an image.
     fn check_side(&self, name: &'static str, side: usize) -> Result<(), HyperparametersError> {
         let multiple = 1 << (self.levels - 1);
@@ -165,9 +159,7 @@ impl Hyperparameters {
                     let name = format!("{layer}/{kind}");
                     shapes.get(&name).map(|shape| (name, shape))
                 })
-                .ok_or_else(|| HyperparametersError::Missing {
-                    name: format!("{layer}/V"),
-                })
+                .ok_or_else(|| missing(format!("{layer}/V")))
         };
         let (name, shape) = weight("conv2d_0")?;
         let &[2, 3, cin @ (2 | 4), nr_filters] = shape.as_slice() else {
@@ -185,18 +177,14 @@ impl Hyperparameters {
         };
         let (convs, deconvs) = (count("conv2d"), count("deconv2d"));
         if deconvs % 2 != 0 {
-            return Err(HyperparametersError::Missing {
-                name: format!("deconv2d_{deconvs}/V"),
-            });
+            return Err(missing(format!("deconv2d_{deconvs}/V")));
         }
         let levels = deconvs / 2 + 1;
         // 3 of the input; per level 8 per block, and 6 between two levels.
         let (fixed, per_block) = (3 + 6 * (levels - 1), 8 * levels);
         if convs < fixed + per_block || (convs - fixed) % per_block != 0 {
             // The first name that a model of the next whole size would need.
-            return Err(HyperparametersError::Missing {
-                name: format!("conv2d_{convs}/V"),
-            });
+            return Err(missing(format!("conv2d_{convs}/V")));
         }
         let nr_resnet = (convs - fixed) / per_block;
         let output = (3 * nr_resnet + 2) * levels - 2;
@@ -238,6 +226,13 @@ impl Hyperparameters {
     }
 }
 
+fn missing(name: String) -> HyperparametersError {
+    HyperparametersError::Missing {
+        name,
+        family: super::FAMILY,
+    }
+}
+
 impl fmt::Display for Hyperparameters {
     /// A short description, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -276,7 +271,8 @@ struct Metadata {
     width: usize,
 }
 
-const MODEL: &str = "pixelcnn++";
+/// The family in metadata.
+pub(crate) const MODEL: &str = "pixelcnn++";
 
 fn original_levels() -> usize {
     LEVELS

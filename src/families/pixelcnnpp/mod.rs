@@ -6,20 +6,25 @@
 //! each half of the one before, and down again, with skip connections between.
 
 mod builder;
+pub(crate) mod files;
 mod hyperparameters;
 mod layers;
-pub(crate) mod names;
-pub(crate) mod port;
+mod names;
+mod port;
+mod port_names;
 #[cfg(test)]
 mod tests;
 mod weights;
 
-pub use hyperparameters::{Hyperparameters, HyperparametersError};
+pub use hyperparameters::Hyperparameters;
+pub(crate) use hyperparameters::MODEL;
 pub use layers::{Block, BlockPair, Layer, LayerKind, Layers, Stack, StackPair};
-pub use weights::WeightsError;
 
-use super::Tensors;
+use super::{Tensors, WeightsError, tensors};
 use crate::network::{Graph, Info, Medium, Network, Weights};
+
+/// What people call the family.
+pub(crate) const FAMILY: &str = "PixelCNN++";
 
 /// The structure of the model with these hyperparameters.
 ///
@@ -36,7 +41,7 @@ pub fn graph(hyper: &Hyperparameters) -> Result<Graph, WeightsError> {
 /// # Errors
 /// Names the first missing, misshapen, superfluous or non-finite tensor.
 pub fn network(hyper: &Hyperparameters, tensors: Tensors) -> Result<Network, WeightsError> {
-    weights::check(hyper, &weights::shapes(&tensors))?;
+    weights::check(hyper, &tensors::shapes(&tensors))?;
     let layers = Layers::new(hyper);
     let mut weights = weights::fold(&layers, tensors)?;
     builder::fold_shifted_biases(&layers, &mut weights);
@@ -65,7 +70,7 @@ fn finish(
     weights: Weights,
 ) -> Result<Network, WeightsError> {
     let info = Info {
-        family: "PixelCNN++",
+        family: FAMILY,
         summary: hyper.to_string(),
         hyperparameters: serde_json::to_value(hyper).unwrap_or_default(),
         image_size: hyper.image_size,

@@ -1,64 +1,14 @@
 //! Weight-norm folding: from named tensors to the weights that ops use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Hyperparameters, HyperparametersError, Layer, LayerKind, Layers};
+use super::{Hyperparameters, Layer, LayerKind, Layers};
 use crate::distribution::Philox;
-use crate::families::{Tensor, Tensors};
-use crate::network::{self, BuildError, Weights};
+use crate::families::{Tensor, Tensors, WeightsError, tensors};
+use crate::network::{self, Weights};
 
 /// TensorFlow's `l2_normalize` floor under the squared norm of convolutions.
 const CONV_NORM_FLOOR: f64 = 1e-12;
-
-/// Tensors that are not those of the model.
-#[derive(Debug, thiserror::Error, PartialEq)]
-#[non_exhaustive]
-pub enum WeightsError {
-    /// A tensor of the model is not in the file.
-    #[error("tensor {name}: expected shape {expected:?}, found no such tensor")]
-    Missing {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        expected: Vec<usize>,
-    },
-    /// A tensor has another shape than the model's.
-    #[error("tensor {name}: expected shape {expected:?}, found {found:?}")]
-    Shape {
-        /// Its name.
-        name: String,
-        /// The shape it should have.
-        expected: Vec<usize>,
-        /// The shape it has.
-        found: Vec<usize>,
-    },
-    /// A tensor that the model does not have.
-    #[error("tensor {name}: expected no such tensor in {model}, found shape {found:?}")]
-    Extra {
-        /// Its name.
-        name: String,
-        /// Short description of the model.
-        model: String,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// A weight, or a folded weight, is NaN or infinite.
-    #[error("tensor {name}: expected finite numbers, found {value} at index {index}")]
-    NotFinite {
-        /// Its name.
-        name: String,
-        /// Flat index of the first such number.
-        index: usize,
-        /// The number.
-        value: f32,
-    },
-    /// A hyperparameter is out of range.
-    #[error(transparent)]
-    Hyperparameters(#[from] HyperparametersError),
-    /// The ground floor refused the network.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-}
 
 /// Checks that tensors of these shapes are exactly those of the model, layer by layer: `V`,
 /// `g` and `b`, or `W` and `b` where the weight norm is folded already.
@@ -77,39 +27,18 @@ pub fn check(
         ..hyper.clone()
     };
     let layers = Layers::new(&listed);
-    let mut used = BTreeSet::new();
-    for layer in &layers.all {
+    let needed = layers.all.iter().flat_map(|layer| {
         let folded = format!("{}/W", layer.name);
-        let needed = if layer.kind != LayerKind::Class && shapes.contains_key(&folded) {
+        if layer.kind != LayerKind::Class && shapes.contains_key(&folded) {
             vec![
                 (folded, layer.weight_shape()),
                 (format!("{}/b", layer.name), vec![layer.cout]),
             ]
         } else {
             layer.tensors()
-        };
-        for (name, expected) in needed {
-            match shapes.get_key_value(&name) {
-                None => return Err(WeightsError::Missing { name, expected }),
-                Some((_, found)) if *found != expected => {
-                    return Err(WeightsError::Shape {
-                        name,
-                        expected,
-                        found: found.clone(),
-                    });
-                }
-                Some((name, _)) => used.insert(name),
-            };
         }
-    }
-    match shapes.iter().find(|(name, _)| !used.contains(name)) {
-        None => Ok(()),
-        Some((name, found)) => Err(WeightsError::Extra {
-            name: name.clone(),
-            model: hyper.to_string(),
-            found: found.clone(),
-        }),
-    }
+    });
+    tensors::check(needed, shapes, &hyper.to_string())
 }
 
 /// Folds tensors whose shapes have been checked.
@@ -138,42 +67,12 @@ pub(super) fn random(layers: &Layers, seed: u64) -> Tensors {
         .collect()
 }
 
-pub(super) fn shapes(tensors: &Tensors) -> BTreeMap<String, Vec<usize>> {
-    tensors
-        .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
-        .collect()
-}
-
-fn check_finite(name: &str, values: &[f32]) -> Result<(), WeightsError> {
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(WeightsError::NotFinite {
-            name: name.into(),
-            index,
-            value: values[index],
-        }),
-    }
-}
-
 /// `W = g V / ||V||`, in the layout of [`Layer::weight_shape`]; for [`LayerKind::Class`] the `hw`
 /// matrix as it is.
 fn fold_layer(layer: &Layer, tensors: &mut Tensors) -> Result<network::Layer, WeightsError> {
     let shape = layer.weight_shape();
     let mut find = |suffix: &str, expected: &[usize]| {
-        let name = format!("{}/{suffix}", layer.name);
-        let Some(tensor) = tensors.remove(&name) else {
-            return Ok(None);
-        };
-        if tensor.shape != expected || tensor.values.len() != expected.iter().product::<usize>() {
-            return Err(WeightsError::Shape {
-                name,
-                expected: expected.to_vec(),
-                found: tensor.shape,
-            });
-        }
-        check_finite(&name, &tensor.values)?;
-        Ok(Some(tensor.values))
+        tensors::find(tensors, &format!("{}/{suffix}", layer.name), expected)
     };
     let folded = match layer.kind {
         LayerKind::Class => None,
@@ -218,6 +117,6 @@ fn fold_layer(layer: &Layer, tensors: &mut Tensors) -> Result<network::Layer, We
     for (index, value) in weight.iter_mut().enumerate() {
         *value = (f64::from(*value) * scales[index / inner % layer.cout]) as f32;
     }
-    check_finite(&format!("{}/V (folded)", layer.name), &weight)?;
+    tensors::check_finite(&format!("{}/V (folded)", layer.name), &weight)?;
     Ok(network::Layer { weight, bias })
 }

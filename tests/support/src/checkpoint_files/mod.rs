@@ -48,7 +48,7 @@ pub fn checkpoint(hyper: &Hyperparameters, seed: u64) -> Checkpoint {
         path: "memory".into(),
         format: Format::Npz,
         tensors: tensors(hyper, seed),
-        hyperparameters: hyper.clone(),
+        hyperparameters: hyper.clone().into(),
         averages: Averages::Absent,
         ignored: Vec::new(),
         notes: Vec::new(),

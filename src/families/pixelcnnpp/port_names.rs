@@ -5,28 +5,16 @@
 //! of deconvolutions per input channel, which is folded here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::super::error::shown;
-use super::super::mapping::{self, Mapped, Mapping};
-use super::super::source::Entry;
-use super::super::{Averages, CheckpointError, Ignored};
-use super::recipe::{BatchNorm, Recipe, canonical_axes};
-use crate::families::pixelcnnpp::{Hyperparameters, HyperparametersError, Layers, port};
-
-/// What wrappers put before every name: `DataParallel`, an outer module, `torch.compile`.
-const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
-
-/// The name without what wrappers put before it.
-fn bare(mut name: &str) -> &str {
-    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
-        name = rest;
-    }
-    name
-}
+use super::{FAMILY, Hyperparameters, Layers, port};
+use crate::checkpoint::{
+    BatchNorm, CheckpointError, Entry, FileView, Ignored, Mapping, Recipe, shown,
+};
+use crate::families::HyperparametersError;
+use crate::families::names::{self, LayerTensor, Modules, bare};
 
 /// Whether these are the names of such a port.
-pub(crate) fn recognised(entries: &[Entry]) -> bool {
+pub(super) fn recognised(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| {
         let name = bare(&entry.name);
         [
@@ -41,73 +29,19 @@ pub(crate) fn recognised(entries: &[Entry]) -> bool {
     })
 }
 
-/// A tensor of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LayerTensor {
-    Weight,
-    V,
-    G,
-    Bias,
-    Mean,
-    Variance,
-}
-
-/// Splits a name into module and tensor.
-fn split(name: &str) -> Option<(&str, LayerTensor)> {
-    const SUFFIXES: [(&str, LayerTensor); 8] = [
-        (".parametrizations.weight.original0", LayerTensor::G),
-        (".parametrizations.weight.original1", LayerTensor::V),
-        (".weight_g", LayerTensor::G),
-        (".weight_v", LayerTensor::V),
-        (".weight", LayerTensor::Weight),
-        (".bias", LayerTensor::Bias),
-        (".running_mean", LayerTensor::Mean),
-        (".running_var", LayerTensor::Variance),
-    ];
-    SUFFIXES
-        .iter()
-        .find_map(|&(suffix, tensor)| Some((name.strip_suffix(suffix)?, tensor)))
-}
-
-type Modules<'a> = BTreeMap<&'a str, BTreeMap<LayerTensor, usize>>;
-
 /// Maps a state dict to the model's tensors, already folded.
-pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointError> {
-    let mut modules = Modules::new();
-    let mut ignored = Vec::new();
-    let mut unused: BTreeMap<usize, &Entry> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let name = bare(&entry.name);
-        if name.ends_with(".num_batches_tracked") {
-            ignored.push(Ignored {
-                name: entry.name.clone(),
-                why: "step counter of batch normalisation".into(),
-            });
-            continue;
-        }
-        unused.insert(index, entry);
-        if let Some((module, tensor)) = split(name) {
-            let tensors = modules.entry(module).or_default();
-            if tensors.insert(tensor, index).is_some() {
-                return Err(CheckpointError::malformed(
-                    path,
-                    format!("tensor {}", shown(&entry.name)),
-                    "one tensor of this name",
-                    "a second one",
-                ));
-            }
-        }
-    }
+pub(super) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
+    let entries = file.entries;
+    let modules = names::modules(file)?;
+    let counter = |entry: &Entry| entry.name.ends_with(".num_batches_tracked");
+    let ignored = entries.iter().filter(|entry| counter(entry));
+    let ignored = ignored.map(|entry| Ignored {
+        name: entry.name.clone(),
+        why: "step counter of batch normalisation".into(),
+    });
     let inferred = infer(&modules, entries);
-    let mut mapping = Mapping {
-        tensors: BTreeMap::new(),
-        unknown: Vec::new(),
-        averages: Averages::Absent,
-        ignored,
-        notes: Vec::new(),
-        file_names: BTreeMap::new(),
-        inferred: None,
-    };
+    let mut mapping = Mapping::new(inferred.clone().map(Into::into));
+    mapping.ignored = ignored.collect();
     if let Ok(hyper) = &inferred {
         let layers = Layers::new(hyper);
         let mut folded_norm = false;
@@ -119,27 +53,16 @@ pub(crate) fn map(path: &Path, entries: &[Entry]) -> Result<Mapping, CheckpointE
             };
             let norm = batch_norm(&modules, &module);
             folded_norm |= norm.is_some();
-            let (weight, bias) = recipes(path, entries, tensors, norm)?;
+            let (weight, bias) = recipes(file, tensors, norm)?;
             for (tensor, recipe) in [("W", weight), ("b", bias)] {
-                let Some(recipe) = recipe else { continue };
-                let used = recipe.entries();
-                let shape = canonical_shape(&entries[used[0]].shape);
-                for index in used {
-                    unused.remove(&index);
+                if let Some(recipe) = recipe {
+                    mapping.insert(format!("{name}/{tensor}"), recipe);
                 }
-                let recipe = mapping::Recipe::PyTorch(recipe);
-                mapping
-                    .tensors
-                    .insert(format!("{name}/{tensor}"), Mapped { recipe, shape });
             }
         }
         mapping.notes = notes(hyper, folded_norm);
     }
-    mapping.inferred = Some(inferred);
-    mapping.unknown = unused
-        .values()
-        .map(|entry| (entry.name.clone(), entry.shape.clone()))
-        .collect();
+    mapping.leave_unknown(entries, |entry| counter(entry));
     Ok(mapping)
 }
 
@@ -179,6 +102,7 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
             .map(|&index| (entries[index].name.clone(), &entries[index].shape))
             .ok_or_else(|| HyperparametersError::Missing {
                 name: format!("{module}.weight_v"),
+                family: FAMILY,
             })
     };
     let misshapen = |name: String, expected: &str, found: &[usize]| HyperparametersError::Shape {
@@ -198,6 +122,7 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
     if nr_resnet == 0 {
         return Err(HyperparametersError::Missing {
             name: "up_layers.0.u_stream.0.conv_input.conv.weight_v".into(),
+            family: FAMILY,
         });
     }
     let (name, shape) = weight("nin_out.lin_a")?;
@@ -224,8 +149,7 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
 
 /// The recipes of a layer's weight and bias, as far as its tensors are there.
 fn recipes(
-    path: &Path,
-    entries: &[Entry],
+    file: &FileView<'_>,
     tensors: &BTreeMap<LayerTensor, usize>,
     batch_norm: Option<BatchNorm>,
 ) -> Result<(Option<Recipe>, Option<Recipe>), CheckpointError> {
@@ -236,25 +160,30 @@ fn recipes(
         index(LayerTensor::Weight),
     ) {
         // With both forms present the folded one stays unused, and is refused as superfluous.
-        (Some(v), Some(g), _) => {
-            let channels = entries[v].shape.first().copied().unwrap_or(0);
-            if entries[g].count(path)? != channels {
-                return Err(CheckpointError::malformed(
-                    path,
-                    format!("tensor {}", shown(&entries[g].name)),
-                    format!("{channels} numbers, one for each of the first axis of its weight"),
-                    format!("shape {:?}", entries[g].shape),
-                ));
-            }
-            Some((v, Some(g)))
-        }
-        (_, _, Some(weight)) => Some((weight, None)),
+        (Some(v), Some(g), _) => Some(Recipe::of(v).weight_norm(file, g, 0)?),
+        (_, _, Some(weight)) => Some(Recipe::of(weight)),
         _ => None,
     };
+    let weight = weight.map(|recipe| {
+        let rank = file.entries[recipe.source()].shape.len();
+        recipe.batch_norm(batch_norm).axes(canonical_axes(rank))
+    });
+    let bias = index(LayerTensor::Bias);
     Ok((
-        weight.map(|(v, g)| Recipe::Weight { v, g, batch_norm }),
-        index(LayerTensor::Bias).map(|bias| Recipe::Bias { bias, batch_norm }),
+        weight,
+        bias.map(|bias| Recipe::of(bias).batch_norm(batch_norm)),
     ))
+}
+
+/// The canonical axes of a weight, as axes of PyTorch's: convolutions `[out, in, kh, kw]` become
+/// `[kh, kw, in, out]`, deconvolutions `[in, out, kh, kw]` become `[kh, kw, out, in]`, linear
+/// layers `[out, in]` become `[in, out]`.
+pub(super) fn canonical_axes(rank: usize) -> &'static [usize] {
+    match rank {
+        4 => &[2, 3, 1, 0],
+        2 => &[1, 0],
+        _ => &[],
+    }
 }
 
 /// The batch normalisation that follows a convolution, if the port was trained with one.
@@ -266,11 +195,4 @@ fn batch_norm(modules: &Modules, module: &str) -> Option<BatchNorm> {
         mean: *tensors.get(&LayerTensor::Mean)?,
         variance: *tensors.get(&LayerTensor::Variance)?,
     })
-}
-
-fn canonical_shape(shape: &[usize]) -> Vec<usize> {
-    match canonical_axes(shape.len()) {
-        [] => shape.to_vec(),
-        axes => axes.iter().map(|&axis| shape[axis]).collect(),
-    }
 }

@@ -1,0 +1,41 @@
+//! Hyperparameters beside a model, in the original's own form.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::CheckpointError;
+use super::error::shown;
+
+/// What such a file is called.
+const NAME: &str = "hparams.json";
+/// The largest such file that is read.
+const LARGEST: u64 = 1 << 20;
+
+/// Reads the file of that name beside a model, if there is one.
+pub(super) fn beside(model: &Path) -> Result<Option<serde_json::Value>, CheckpointError> {
+    let path = model.with_file_name(NAME);
+    match path.is_file() {
+        true => read(&path).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Reads a file of hyperparameters: one JSON object.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn read(path: &Path) -> Result<serde_json::Value, CheckpointError> {
+    let io = |error| CheckpointError::io(path, "read", error);
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text).map_err(io)?;
+    let fail = |found: String| {
+        CheckpointError::malformed(path, "hyperparameters", "a JSON object", shown(&found))
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+    match json.is_object() {
+        true => Ok(json),
+        false => Err(fail("another value".into())),
+    }
+}
