@@ -13,6 +13,7 @@ use super::profile::{Lap, ProfileClock, Stopwatch};
 use super::rows::Rows;
 use super::storage::{RowRing, Storage};
 use super::thread_pool::{ThreadPool, Worker};
+use crate::network::layout::in_row_blocks;
 use crate::network::{Activation, Destination, Op, OpId, Tap};
 
 /// A stage of a pixel of an image of the batch.
@@ -74,14 +75,14 @@ pub(super) struct Run<'a, E> {
 }
 
 /// What a worker works with, made before the first row.
-struct Workspace<E> {
+pub(super) struct Workspace<E> {
     /// Operands of the taps of an op.
-    operands: Vec<Rows<E>>,
+    pub operands: Vec<Rows<E>>,
     /// Values of a stage of a pixel.
     values: Vec<f32>,
     /// The same as channels of the input, or those of the map, padded to whole panels.
     encoded: Vec<f32>,
-    /// A row of the map.
+    /// Rows of the map.
     map: Vec<f32>,
 }
 
@@ -91,6 +92,8 @@ impl<E: Gemm> Run<'_, E> {
         let stop = AtomicBool::new(false);
         let (height, width) = (self.storage.shape.height, self.storage.shape.width);
         let schedule = &self.model.graph.schedule;
+        let blocks = in_row_blocks(&self.model.graph, self.storage.shape);
+        let map_rows = if blocks { Tap::LONGEST_LEAD } else { 1 };
         pool.run(|worker| {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
@@ -98,14 +101,13 @@ impl<E: Gemm> Run<'_, E> {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
-                self.push_map(worker, &mut space, row);
-                for &scheduled in &self.model.row_phase[schedule.row_class(row)] {
-                    self.meet(worker, scheduled);
-                    let op = &self.model.graph.ops[scheduled.op];
-                    let grid_row = row / op.stride[0];
-                    let columns = 0..width / op.stride[1];
-                    let at = (grid_row, columns);
-                    self.op(worker, &mut space, scheduled.op, at, Taps::OfRowPhase, None);
+                if row % map_rows == 0 {
+                    let rows = row..height.min(row + map_rows);
+                    self.push_map(worker, &mut space, rows);
+                }
+                match blocks {
+                    true => self.sequence_row(worker, &mut space, row),
+                    false => self.image_row(worker, &mut space, row),
                 }
                 worker.barrier();
                 watch.lap(Lap::Row);
@@ -126,6 +128,18 @@ impl<E: Gemm> Run<'_, E> {
             self.stop_at(worker, &stop, height, caller);
         });
         !stop.load(Ordering::Relaxed)
+    }
+
+    /// The row phase of a row of an image.
+    fn image_row(&self, worker: Worker<'_>, space: &mut Workspace<E>, row: usize) {
+        let class = self.model.graph.schedule.row_class(row);
+        for &scheduled in &self.model.row_phase[class] {
+            self.meet(worker, scheduled);
+            let stride = self.model.graph.ops[scheduled.op].stride;
+            let columns = 0..self.storage.shape.width / stride[1];
+            let at = (row / stride[0], columns);
+            self.op(worker, space, scheduled.op, at, Taps::OfRowPhase, None);
+        }
     }
 
     /// A stage of the pixel phase up to the parameters.
@@ -155,9 +169,7 @@ impl<E: Gemm> Run<'_, E> {
         pool.run(|worker| {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
-            for row in 0..height {
-                self.push_map(worker, &mut space, row);
-            }
+            self.push_map(worker, &mut space, 0..height);
             for row in 0..height {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
@@ -189,9 +201,7 @@ impl<E: Gemm> Run<'_, E> {
     ) {
         pool.run(|worker| {
             let mut space = self.workspace();
-            for row in 0..self.storage.shape.height {
-                self.push_map(worker, &mut space, row);
-            }
+            self.push_map(worker, &mut space, 0..self.storage.shape.height);
             self.each_stage_of_the_image(worker, |at| {
                 let channels = self.model.graph.stages[at.stage].channels.len();
                 values(at, &mut space.values[..channels]);
@@ -245,7 +255,7 @@ impl<E: Gemm> Run<'_, E> {
             operands: Vec::with_capacity(self.model.most_taps),
             values: vec![0.0; values],
             encoded: vec![0.0; channels.next_multiple_of(PANEL)],
-            map: vec![0.0; map * self.storage.shape.width],
+            map: Vec::new(),
         }
     }
 
@@ -254,7 +264,7 @@ impl<E: Gemm> Run<'_, E> {
         Stopwatch::start(self.clock.filter(|_| worker.index == 0))
     }
 
-    fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
+    pub(super) fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
         if scheduled.barrier {
             worker.barrier();
         }
@@ -327,17 +337,20 @@ impl<E: Gemm> Run<'_, E> {
         true
     }
 
-    /// Writes a row of the maps of this worker's images into the network's map, if it has one; the
+    /// Writes rows of the maps of this worker's images into the network's map, if it has one; the
     /// workers meet afterwards.
-    fn push_map(&self, worker: Worker<'_>, space: &mut Workspace<E>, row: usize) {
+    fn push_map(&self, worker: Worker<'_>, space: &mut Workspace<E>, rows: Range<usize>) {
         let Some(map) = self.model.graph.map else {
             return;
         };
         let channels = self.model.graph.tensors[map].channels;
         let rings = self.storage.operands(map);
+        let width = self.storage.shape.width;
         for image in worker.partition(self.storage.shape.batch, 1) {
-            self.conditions.maps[image].rows(row..row + 1, &mut space.map);
-            for (column, values) in space.map.chunks(channels).enumerate() {
+            space.map.resize(rows.len() * width * channels, 0.0);
+            self.conditions.maps[image].rows(rows.clone(), &mut space.map);
+            for (position, values) in space.map.chunks(channels).enumerate() {
+                let (row, column) = (rows.start + position / width, position % width);
                 space.encoded[..channels].copy_from_slice(values);
                 let to = rings.each_ref().map(|ring| {
                     let row = ring.as_ref()?.rows(row as isize, column as isize, 1);
@@ -398,7 +411,7 @@ impl<E: Gemm> Run<'_, E> {
         let (start, isa) = (columns.start, self.model.isa);
         let acc = match (taps, &self.storage.partials[id], op.destination) {
             (Taps::OfRowPhase | Taps::OfPixelPhase, Some(partial), _) => {
-                partial.rows(0, start as isize, 1)
+                partial.rows(row as isize, start as isize, 1)
             }
             (Taps::All, _, Destination::Parameters { stage }) => {
                 self.storage.parameters[stage].rows(row as isize, start as isize, 1)
@@ -412,14 +425,16 @@ impl<E: Gemm> Run<'_, E> {
         // of this storage, laid out for this network; workers write disjoint panels or rows, and
         // barriers separate them from the ops that read them.
         unsafe {
-            let continues = taps == Taps::OfPixelPhase && packed.row.is_some();
+            let continues = taps == Taps::OfPixelPhase && !packed.row.is_empty();
             if !continues {
                 self.start(&panels, &rows, id, acc);
             }
-            if let (Taps::OfRowPhase | Taps::All, Some(weights)) = (taps, &packed.row) {
-                let operands = self.operands(space, op.row_taps(), row, start);
-                let (panels, rows) = (panels.clone(), rows.clone());
-                accumulate(isa, weights, panels, rows, operands, acc, None);
+            if let Taps::OfRowPhase | Taps::All = taps {
+                for group in &packed.row {
+                    let operands = self.operands(space, &op.taps[group.taps.clone()], row, start);
+                    let (panels, rows) = (panels.clone(), rows.clone());
+                    accumulate(isa, &group.weights, panels, rows, operands, acc, None);
+                }
             }
             if let (Taps::OfPixelPhase | Taps::All, Some(weights)) = (taps, &packed.pixel) {
                 let operands = self.operands(space, op.pixel_taps(), row, start);
@@ -435,7 +450,7 @@ impl<E: Gemm> Run<'_, E> {
     }
 
     /// What becomes of an op's outputs from a column of its grid on; nothing of parameters.
-    fn epilogue(&self, op: &Op, row: usize, column: usize) -> Option<Epilogue<E>> {
+    pub(super) fn epilogue(&self, op: &Op, row: usize, column: usize) -> Option<Epilogue<E>> {
         let Destination::Tensor {
             tensor,
             step,
@@ -477,7 +492,13 @@ impl<E: Gemm> Run<'_, E> {
     ///
     /// # Safety
     /// `acc` must address `rows` rows of the op's outputs that no other thread touches.
-    unsafe fn start(&self, panels: &Range<usize>, rows: &Range<usize>, id: OpId, acc: Rows<f32>) {
+    pub(super) unsafe fn start(
+        &self,
+        panels: &Range<usize>,
+        rows: &Range<usize>,
+        id: OpId,
+        acc: Rows<f32>,
+    ) {
         let outputs = panels.start * PANEL..panels.end * PANEL;
         for row in rows.clone() {
             let image = row % self.storage.shape.batch;

@@ -19,6 +19,7 @@ pub mod math;
 mod packed;
 mod profile;
 pub mod roofline;
+mod row_blocks;
 pub mod rows;
 mod simd;
 mod storage;

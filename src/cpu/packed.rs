@@ -1,5 +1,7 @@
 //! A network ready for the CPU: its graph with the weights packed for the inner loops.
 
+use std::ops::Range;
+
 use super::element::Element;
 use super::gemm::{Columns, PANEL, Packed};
 use super::isa::Isa;
@@ -11,8 +13,9 @@ use crate::network::{
 /// The weights of one op.
 #[derive(Debug)]
 pub(super) struct PackedOp<E> {
-    /// Weights of the row-phase taps.
-    pub row: Option<Packed<E>>,
+    /// Weights of the row-phase taps, by how many rows they are multiplied for at once where rows
+    /// are.
+    pub row: Vec<RowGroup<E>>,
     /// Weights of the pixel-phase taps.
     pub pixel: Option<Packed<E>>,
     /// What the outputs start from, in panel order: one row per class (one if unconditional).
@@ -26,6 +29,16 @@ pub(super) struct PackedOp<E> {
     pub granule: usize,
     /// Channels of the result.
     pub channels: usize,
+}
+
+/// Neighbouring taps of the row phase that are multiplied together.
+#[derive(Debug)]
+pub(super) struct RowGroup<E> {
+    /// Indices among the op's taps.
+    pub taps: Range<usize>,
+    /// Rows for which they are: see [`Tap::block`].
+    pub block: usize,
+    pub weights: Packed<E>,
 }
 
 impl<E> PackedOp<E> {
@@ -105,7 +118,8 @@ impl<E: Element> PackedNetwork<E> {
     /// Bytes of packed weights.
     pub fn bytes(&self) -> usize {
         let packed = |op: &PackedOp<E>| {
-            op.row.as_ref().map_or(0, Packed::bytes) + op.pixel.as_ref().map_or(0, Packed::bytes)
+            let row = op.row.iter().map(|group| group.weights.bytes());
+            row.sum::<usize>() + op.pixel.as_ref().map_or(0, Packed::bytes)
         };
         self.ops.iter().map(packed).sum()
     }
@@ -133,6 +147,10 @@ impl<E: Element> Storage for Stored<E> {
 
     fn buffer_bytes(&self, bytes: usize) -> usize {
         bytes.next_multiple_of(super::cache_line::CacheLine::BYTES)
+    }
+
+    fn row_blocks(&self) -> bool {
+        true
     }
 }
 
@@ -164,6 +182,16 @@ fn pack<E: Element>(weights: &Weights, op: &Op, condition: Condition, isa: Isa) 
             })
         })
     };
+    let mut row_groups: Vec<RowGroup<E>> = Vec::new();
+    let mut first = 0;
+    for taps in op.row_taps().chunk_by(|a, b| a.block() == b.block()) {
+        row_groups.extend(pack_taps(taps).map(|weights| RowGroup {
+            taps: first..first + taps.len(),
+            block: taps[0].block(),
+            weights,
+        }));
+        first += taps.len();
+    }
     // One number per output in panel order, 0 in the padding.
     let groups = channels.div_ceil(PANEL);
     let in_panels = |to: &mut Vec<f32>, of: &dyn Fn(usize) -> f32| {
@@ -193,7 +221,7 @@ fn pack<E: Element>(weights: &Weights, op: &Op, condition: Condition, isa: Isa) 
         }
     }
     PackedOp {
-        row: pack_taps(op.row_taps()),
+        row: row_groups,
         pixel: pack_taps(op.pixel_taps()),
         bias,
         term,

@@ -58,6 +58,20 @@ impl<T: Element> RowRing<T> {
     }
 }
 
+impl<T: Element> RowRing<T> {
+    /// Neighbouring rows of images of one column, from `row` on, and how many of them lie one after
+    /// the other before the ring begins again.
+    pub fn block(&self, row: isize, column: isize) -> (Rows<T>, usize) {
+        let rows = self.rows(row, column, 1);
+        let slot = (row + 1).rem_euclid(self.layout.rows as isize) as usize;
+        let rows = Rows {
+            group_stride: self.layout.columns * self.batch * self.layout.channels,
+            ..rows
+        };
+        (rows, self.layout.rows - slot)
+    }
+}
+
 /// The rings of one tensor.
 struct TensorRings<E> {
     residual: Option<RowRing<f32>>,

@@ -240,6 +240,7 @@ impl GraphBuilder {
                 &target,
                 self.output,
                 self.condition,
+                self.map,
             )?;
             if op.stage >= inputs.len() {
                 return error(

@@ -4,7 +4,7 @@
 use super::builder::{BuildError, OpBuilder, TargetOf, error};
 use super::op::{Destination, Op, Phase, Tap};
 use super::schedule::Schedule;
-use super::{Condition, Epilogue, OutputDistribution, Tensor, Written};
+use super::{Condition, Epilogue, OutputDistribution, Tensor, TensorId, Written};
 
 /// How many times `stride` goes into `coarse`, by axis.
 fn steps(
@@ -33,6 +33,7 @@ pub(super) fn op(
     target: &TargetOf,
     distribution: OutputDistribution,
     condition: Condition,
+    map: Option<TensorId>,
 ) -> Result<Op, BuildError> {
     let OpBuilder {
         name,
@@ -127,6 +128,11 @@ pub(super) fn op(
             offset: tap.offset,
             step,
             phase,
+            lead: match tap.offset[0] {
+                _ if map == Some(tap.source) => Tap::LONGEST_LEAD,
+                row if row < 0 && step[0] == 1 => row.unsigned_abs(),
+                _ => 0,
+            },
             weights: tap.weights,
         });
     }
@@ -156,7 +162,8 @@ pub(super) fn op(
             op.stage = op.stage.max(residual.stage);
         }
     }
-    op.taps.sort_by_key(|tap| tap.phase);
+    op.taps
+        .sort_by_key(|tap| (tap.phase, std::cmp::Reverse(tap.lead)));
     op.complete_in_row_phase = phases.iter().all(|&phase| phase == Phase::Row);
     match op.destination {
         Destination::Parameters { stage } => {

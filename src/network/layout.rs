@@ -5,7 +5,7 @@
 //! ([`Storage`]) and allocate what a [`Layout`] lists; what it adds up to is what they take.
 
 use super::op::Op;
-use super::{Activation, Graph, Ring, TensorId};
+use super::{Activation, Graph, Ring, Tap, TensorId};
 
 /// How a backend stores numbers.
 pub trait Storage {
@@ -19,6 +19,10 @@ pub trait Storage {
     fn outputs(&self, op: &Op) -> usize;
     /// Bytes that a buffer of `bytes` bytes takes.
     fn buffer_bytes(&self, bytes: usize) -> usize;
+    /// Whether taps of sequences are multiplied for blocks of rows, which needs room for their sums.
+    fn row_blocks(&self) -> bool {
+        false
+    }
 }
 
 /// A batch of images of one size.
@@ -37,6 +41,12 @@ impl Shape {
     pub fn pixels(&self) -> usize {
         self.height * self.width
     }
+}
+
+/// Whether the row phase of a batch runs for blocks of rows: see [`Tap::block`](super::Tap::block).
+/// Only where the width is 1: there is little to multiply in a row, and much to win.
+pub fn in_row_blocks(graph: &Graph, shape: Shape) -> bool {
+    shape.width == 1 && graph.schedule.period() == [1, 1]
 }
 
 /// How many rows are kept.
@@ -104,8 +114,15 @@ pub struct Layout {
 impl Layout {
     /// The buffers of a batch.
     pub fn new(graph: &Graph, shape: Shape, extent: Extent, storage: &dyn Storage) -> Self {
+        let blocks = extent == Extent::Rings && storage.row_blocks() && in_row_blocks(graph, shape);
         let tensors = (0..graph.tensors.len())
-            .map(|id| tensor_rows(graph, id, shape, extent, storage))
+            .map(|id| {
+                let more = match blocks && graph.map == Some(id) {
+                    true => Tap::LONGEST_LEAD - 1,
+                    false => 0,
+                };
+                tensor_rows(graph, id, shape, extent, storage, more)
+            })
             .collect();
         let sums = |rows: usize, columns: usize, op: &Op| Rows {
             rows,
@@ -115,8 +132,9 @@ impl Layout {
             number_bytes: size_of::<f32>(),
         };
         let partial = |op: &Op| {
-            let kept = extent == Extent::Rings && op.leaves_partial_sums();
-            kept.then(|| sums(1, shape.width / op.stride[1], op))
+            let rows = if blocks { op.block() } else { 1 };
+            let kept = extent == Extent::Rings && (op.leaves_partial_sums() || rows > 1);
+            kept.then(|| sums(rows, shape.width / op.stride[1], op))
         };
         let ops = graph.ops.iter();
         let widest = ops.clone().max_by_key(|op| storage.outputs(op));
@@ -163,13 +181,14 @@ fn tensor_rows(
     shape: Shape,
     extent: Extent,
     storage: &dyn Storage,
+    more_rows: usize,
 ) -> TensorRows {
     let tensor = &graph.tensors[id];
     let height = shape.height / tensor.stride[0];
     let columns = shape.width / tensor.stride[1];
     let rows = |ring: Ring, channels: usize, number_bytes: usize| Rows {
         rows: match extent {
-            Extent::Rings => ring.rows,
+            Extent::Rings => ring.rows + more_rows,
             // Row -1 is at 0; rows above it are beyond the last.
             Extent::WholeImage => height + ring.lookback.max(1),
         },

@@ -34,8 +34,26 @@ pub struct Tap {
     pub step: [usize; 2],
     /// When it is known.
     pub phase: Phase,
+    /// For how many rows of the op's grid it is known when a row begins, before anything of that row
+    /// is computed: as many as it looks back, or [`Tap::LONGEST_LEAD`] of the map; 0 where it needs
+    /// the row itself.
+    pub lead: usize,
     /// Its weights: `k` rows, one column per output of the op.
     pub weights: WeightView,
+}
+
+impl Tap {
+    /// The most rows for which taps are multiplied at once.
+    pub const LONGEST_LEAD: usize = 64;
+
+    /// Rows for which it can be multiplied at once where the width is 1: a power of two, so that
+    /// blocks of different taps begin together.
+    pub fn block(&self) -> usize {
+        match self.lead {
+            0 => 1,
+            lead => 1 << lead.min(Self::LONGEST_LEAD).ilog2(),
+        }
+    }
 }
 
 /// How two halves `[a, b]` of an op's outputs become one.
@@ -98,7 +116,8 @@ pub struct Op {
     pub stride: [usize; 2],
     /// Columns of the product: the channels of the result, twice as many when gated.
     pub outputs: usize,
-    /// The taps in summation order: by phase, then as the family listed them.
+    /// The taps in summation order: by phase, then by lead, the longest first, then as the family
+    /// listed them.
     pub taps: Vec<Tap>,
     /// Layers whose bias starts the sum.
     pub biases: Vec<LayerId>,
@@ -128,6 +147,12 @@ impl Op {
 
     fn row_tap_count(&self) -> usize {
         self.taps.partition_point(|tap| tap.phase == Phase::Row)
+    }
+
+    /// The most rows for which some of its taps of the row phase can be multiplied at once where the
+    /// width is 1.
+    pub fn block(&self) -> usize {
+        self.row_taps().iter().map(Tap::block).max().unwrap_or(1)
     }
 
     /// Whether the row phase leaves sums for the pixel phase to start from.
