@@ -5,7 +5,7 @@ use half::bf16;
 use super::caller::{Recording, Sampling};
 use super::condition::Conditions;
 use super::element::WideBf16;
-use super::executor::{At, Run};
+use super::executor::{At, Caller, Run};
 use super::gemm::Gemm;
 use super::isa::{Isa, IsaError};
 use super::packed::PackedNetwork;
@@ -16,7 +16,7 @@ use crate::backend::{
     Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, ImageRequest,
     SampleRequest,
 };
-use crate::network::layout::{Extent, Shape};
+use crate::network::layout::{Extent, Shape, in_row_blocks};
 use crate::network::{Dtype, Network};
 
 /// Images whose activations are held whole at the same time: few, so that they stay in the caches
@@ -122,6 +122,18 @@ impl CpuBackend {
         })
     }
 
+    /// Cached evaluation, on as many threads as have something to do.
+    fn cached<E: Gemm>(&self, run: &Run<'_, E>, caller: &dyn Caller) -> bool {
+        let shape = run.storage.shape;
+        if !in_row_blocks(&run.model.graph, shape) {
+            return run.cached(&self.pool, caller);
+        }
+        match shape.batch < self.pool.size() {
+            true => run.sequences(&ThreadPool::new(shape.batch), caller),
+            false => run.sequences(&self.pool, caller),
+        }
+    }
+
     fn sample_with<E: Gemm>(
         &self,
         model: &PackedNetwork<E>,
@@ -154,7 +166,7 @@ impl CpuBackend {
         };
         let sampling = Sampling::new(&model.graph, request, hooks, keep);
         let done = match request.mode {
-            EvaluationMode::Cached => run.cached(&self.pool, &sampling),
+            EvaluationMode::Cached => self.cached(&run, &sampling),
             EvaluationMode::WholeImage => run.naive(&self.pool, &sampling),
         };
         sampling.finish(done)
@@ -238,7 +250,7 @@ impl CpuBackend {
             let recording = Recording::new(&model.graph, request.images, images, hooks.cancel);
             match request.mode {
                 EvaluationMode::Cached => {
-                    if !run.cached(&self.pool, &recording) {
+                    if !self.cached(&run, &recording) {
                         return Err(BackendError::Cancelled);
                     }
                 }

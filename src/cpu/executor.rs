@@ -13,7 +13,6 @@ use super::profile::{Lap, ProfileClock, Stopwatch};
 use super::rows::Rows;
 use super::storage::{RowRing, Storage};
 use super::thread_pool::{ThreadPool, Worker};
-use crate::network::layout::in_row_blocks;
 use crate::network::{Activation, Destination, Op, OpId, Tap};
 
 /// A stage of a pixel of an image of the batch.
@@ -92,8 +91,6 @@ impl<E: Gemm> Run<'_, E> {
         let stop = AtomicBool::new(false);
         let (height, width) = (self.storage.shape.height, self.storage.shape.width);
         let schedule = &self.model.graph.schedule;
-        let blocks = in_row_blocks(&self.model.graph, self.storage.shape);
-        let map_rows = if blocks { Tap::LONGEST_LEAD } else { 1 };
         pool.run(|worker| {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
@@ -101,14 +98,9 @@ impl<E: Gemm> Run<'_, E> {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
-                if row % map_rows == 0 {
-                    let rows = row..height.min(row + map_rows);
-                    self.push_map(worker, &mut space, rows);
-                }
-                match blocks {
-                    true => self.sequence_row(worker, &mut space, row),
-                    false => self.image_row(worker, &mut space, row),
-                }
+                self.push_map(worker, &mut space, row..row + 1);
+                worker.barrier();
+                self.image_row(worker, &mut space, row);
                 worker.barrier();
                 watch.lap(Lap::Row);
                 for column in 0..width {
@@ -121,6 +113,7 @@ impl<E: Gemm> Run<'_, E> {
                         if !self.draw(worker, &mut space, pixel, (0, 0), &stop, caller) {
                             return;
                         }
+                        worker.barrier();
                         watch.lap(Lap::Sampling);
                     }
                 }
@@ -170,6 +163,7 @@ impl<E: Gemm> Run<'_, E> {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
             self.push_map(worker, &mut space, 0..height);
+            worker.barrier();
             for row in 0..height {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
@@ -182,6 +176,7 @@ impl<E: Gemm> Run<'_, E> {
                         if !self.draw(worker, &mut space, pixel, (row, column), &stop, caller) {
                             return;
                         }
+                        worker.barrier();
                         watch.lap(Lap::Sampling);
                     }
                 }
@@ -246,7 +241,7 @@ impl<E: Gemm> Run<'_, E> {
         worker.barrier();
     }
 
-    fn workspace(&self) -> Workspace<E> {
+    pub(super) fn workspace(&self) -> Workspace<E> {
         let graph = &self.model.graph;
         let values = graph.output.channels();
         let map = graph.map_channels().unwrap_or(0);
@@ -260,18 +255,18 @@ impl<E: Gemm> Run<'_, E> {
     }
 
     /// Only one worker looks at the time.
-    fn stopwatch(&self, worker: Worker<'_>) -> Stopwatch<'_> {
+    pub(super) fn stopwatch(&self, worker: Worker<'_>) -> Stopwatch<'_> {
         Stopwatch::start(self.clock.filter(|_| worker.index == 0))
     }
 
-    pub(super) fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
+    fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
         if scheduled.barrier {
             worker.barrier();
         }
     }
 
     /// One worker decides for all whether to stop.
-    fn stop_at(
+    pub(super) fn stop_at(
         &self,
         worker: Worker<'_>,
         stop: &AtomicBool,
@@ -296,9 +291,9 @@ impl<E: Gemm> Run<'_, E> {
         }
     }
 
-    /// Draws the values of a stage of a pixel and pushes them into the input. Returns false when the
-    /// run stops.
-    fn draw(
+    /// Draws the values of a stage of a pixel of this worker's images and pushes them into the input.
+    /// Returns false when the run stops.
+    pub(super) fn draw(
         &self,
         worker: Worker<'_>,
         space: &mut Workspace<E>,
@@ -333,13 +328,16 @@ impl<E: Gemm> Run<'_, E> {
             caller.draw(of(image), parameters, &mut space.values[..channels]);
             self.push(space, of(image));
         }
-        worker.barrier();
         true
     }
 
-    /// Writes rows of the maps of this worker's images into the network's map, if it has one; the
-    /// workers meet afterwards.
-    fn push_map(&self, worker: Worker<'_>, space: &mut Workspace<E>, rows: Range<usize>) {
+    /// Writes rows of the maps of this worker's images into the network's map, if it has one.
+    pub(super) fn push_map(
+        &self,
+        worker: Worker<'_>,
+        space: &mut Workspace<E>,
+        rows: Range<usize>,
+    ) {
         let Some(map) = self.model.graph.map else {
             return;
         };
@@ -365,7 +363,6 @@ impl<E: Gemm> Run<'_, E> {
                 unsafe { push_channels(self.model, channels, &mut space.encoded, to) }
             }
         }
-        worker.barrier();
     }
 
     /// Writes the values in the workspace into the input of a stage.

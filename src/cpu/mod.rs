@@ -19,8 +19,9 @@ pub mod math;
 mod packed;
 mod profile;
 pub mod roofline;
-mod row_blocks;
+
 pub mod rows;
+mod sequence;
 mod simd;
 mod storage;
 pub mod thread_pool;
