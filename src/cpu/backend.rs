@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::caller::{Recording, Sampling};
+use super::chunk::{rows_of_given, rows_of_naive};
 use super::condition::Conditions;
 use super::element::WideBf16;
 use super::executor::{At, Caller, Run};
@@ -153,7 +154,16 @@ impl CpuBackend {
         } else {
             Extent::Rings
         };
-        let storage = Storage::new(model, shape, extent, self.pool.size());
+        let sequences = in_row_blocks(&model.graph, shape);
+        let held = match naive && sequences {
+            true => rows_of_naive(&model.graph, shape.height),
+            false => shape.height,
+        };
+        let held = Shape {
+            height: held,
+            ..shape
+        };
+        let storage = Storage::new(model, held, extent, self.pool.size());
         let images = request.images.iter();
         let maps = images.clone().filter_map(|image| image.map.clone());
         let given = images.map(ImageRequest::given);
@@ -167,6 +177,9 @@ impl CpuBackend {
         let sampling = Sampling::new(&model.graph, request, hooks, keep);
         let done = match request.mode {
             EvaluationMode::Cached => self.cached(&run, &sampling),
+            EvaluationMode::WholeImage if sequences => {
+                run.naive_sequences(&self.pool, shape.height, &sampling)
+            }
             EvaluationMode::WholeImage => run.naive(&self.pool, &sampling),
         };
         sampling.finish(done)
@@ -236,10 +249,20 @@ impl CpuBackend {
             let maps = request.maps.get(images.clone()).unwrap_or_default();
             let given = images.clone().map(|image| request.given(image));
             let conditions = Conditions::new(model, given, maps.to_vec());
+            let sequences = in_row_blocks(&model.graph, shape);
+            let held = match sequences && extent == Extent::WholeImage {
+                true => rows_of_given(shape.height),
+                false => shape.height,
+            };
+            let held = Shape {
+                height: held,
+                ..shape
+            };
             // Whole images overwrite all that the ones before left; rings must start from zeros.
+            let keep = extent == Extent::WholeImage && held == shape;
             let storage = match kept.take() {
-                Some(storage) if extent == Extent::WholeImage && storage.shape == shape => storage,
-                _ => Storage::new(model, shape, extent, self.pool.size()),
+                Some(storage) if keep && storage.shape == held => storage,
+                _ => Storage::new(model, held, extent, self.pool.size()),
             };
             let run = Run {
                 model,
@@ -254,11 +277,21 @@ impl CpuBackend {
                         return Err(BackendError::Cancelled);
                     }
                 }
-                EvaluationMode::WholeImage => run.whole_image(
-                    &self.pool,
-                    &|at: At, values: &mut [f32]| recording.values(at, values),
-                    &|at: At, parameters: &[f32]| recording.record(at, parameters),
-                ),
+                EvaluationMode::WholeImage => {
+                    let values = |at: At, values: &mut [f32]| recording.values(at, values);
+                    let record = |at: At, parameters: &[f32]| recording.record(at, parameters);
+                    if !sequences {
+                        run.whole_image(&self.pool, &values, &record);
+                    } else if !run.given_sequences(
+                        &self.pool,
+                        shape.height,
+                        &values,
+                        &record,
+                        &|| recording.rows_done(0),
+                    ) {
+                        return Err(BackendError::Cancelled);
+                    }
+                }
             }
             kept = Some(storage);
             sink(recording.finish(request.likelihoods));

@@ -78,7 +78,7 @@ pub(super) struct Workspace<E> {
     /// Operands of the taps of an op.
     pub operands: Vec<Rows<E>>,
     /// Values of a stage of a pixel.
-    values: Vec<f32>,
+    pub values: Vec<f32>,
     /// The same as channels of the input, or those of the map, padded to whole panels.
     encoded: Vec<f32>,
     /// Rows of the map.
@@ -98,7 +98,7 @@ impl<E: Gemm> Run<'_, E> {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
-                self.push_map(worker, &mut space, row..row + 1);
+                self.push_map(worker, &mut space, row..row + 1, row);
                 worker.barrier();
                 self.image_row(worker, &mut space, row);
                 worker.barrier();
@@ -162,7 +162,7 @@ impl<E: Gemm> Run<'_, E> {
         pool.run(|worker| {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
-            self.push_map(worker, &mut space, 0..height);
+            self.push_map(worker, &mut space, 0..height, 0);
             worker.barrier();
             for row in 0..height {
                 if self.stop_at(worker, &stop, row, caller) {
@@ -196,7 +196,7 @@ impl<E: Gemm> Run<'_, E> {
     ) {
         pool.run(|worker| {
             let mut space = self.workspace();
-            self.push_map(worker, &mut space, 0..self.storage.shape.height);
+            self.push_map(worker, &mut space, 0..self.storage.shape.height, 0);
             self.each_stage_of_the_image(worker, |at| {
                 let channels = self.model.graph.stages[at.stage].channels.len();
                 values(at, &mut space.values[..channels]);
@@ -259,7 +259,7 @@ impl<E: Gemm> Run<'_, E> {
         Stopwatch::start(self.clock.filter(|_| worker.index == 0))
     }
 
-    fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
+    pub(super) fn meet(&self, worker: Worker<'_>, scheduled: Scheduled) {
         if scheduled.barrier {
             worker.barrier();
         }
@@ -281,7 +281,7 @@ impl<E: Gemm> Run<'_, E> {
     }
 
     /// The parameters of a stage of a pixel of an image.
-    fn parameters(&self, at: At, (row, column): (usize, usize)) -> &[f32] {
+    pub(super) fn parameters(&self, at: At, (row, column): (usize, usize)) -> &[f32] {
         let ring = &self.storage.parameters[at.stage];
         let rows = ring.rows(row as isize, column as isize, 1);
         // SAFETY: the parameters of this pixel are complete (a barrier lies between) and there are
@@ -297,10 +297,25 @@ impl<E: Gemm> Run<'_, E> {
         &self,
         worker: Worker<'_>,
         space: &mut Workspace<E>,
-        (row, column, stage): (usize, usize, usize),
+        pixel: (usize, usize, usize),
         parameters_at: (usize, usize),
         stop: &AtomicBool,
         caller: &dyn Caller,
+    ) -> bool {
+        let push = |space: &mut Workspace<E>, at| self.push(space, at);
+        self.draw_and(worker, space, pixel, parameters_at, (stop, caller), push)
+    }
+
+    /// Draws the values of a stage of a pixel of this worker's images into the workspace; `then` is
+    /// called after each. Returns false when the run stops.
+    pub(super) fn draw_and(
+        &self,
+        worker: Worker<'_>,
+        space: &mut Workspace<E>,
+        (row, column, stage): (usize, usize, usize),
+        parameters_at: (usize, usize),
+        (stop, caller): (&AtomicBool, &dyn Caller),
+        mut then: impl FnMut(&mut Workspace<E>, At),
     ) -> bool {
         let images = worker.partition(self.storage.shape.batch, 1);
         let of = |image: usize| At {
@@ -326,17 +341,19 @@ impl<E: Gemm> Run<'_, E> {
         for image in images {
             let parameters = self.parameters(of(image), parameters_at);
             caller.draw(of(image), parameters, &mut space.values[..channels]);
-            self.push(space, of(image));
+            then(space, of(image));
         }
         true
     }
 
-    /// Writes rows of the maps of this worker's images into the network's map, if it has one.
+    /// Writes rows of the maps of this worker's images into the network's map, if it has one, from its
+    /// row `to` on.
     pub(super) fn push_map(
         &self,
         worker: Worker<'_>,
         space: &mut Workspace<E>,
         rows: Range<usize>,
+        to: usize,
     ) {
         let Some(map) = self.model.graph.map else {
             return;
@@ -348,7 +365,7 @@ impl<E: Gemm> Run<'_, E> {
             space.map.resize(rows.len() * width * channels, 0.0);
             self.conditions.maps[image].rows(rows.clone(), &mut space.map);
             for (position, values) in space.map.chunks(channels).enumerate() {
-                let (row, column) = (rows.start + position / width, position % width);
+                let (row, column) = (to + position / width, position % width);
                 space.encoded[..channels].copy_from_slice(values);
                 let to = rings.each_ref().map(|ring| {
                     let row = ring.as_ref()?.rows(row as isize, column as isize, 1);
@@ -366,7 +383,7 @@ impl<E: Gemm> Run<'_, E> {
     }
 
     /// Writes the values in the workspace into the input of a stage.
-    fn push(&self, space: &mut Workspace<E>, at: At) {
+    pub(super) fn push(&self, space: &mut Workspace<E>, at: At) {
         let input = self.model.graph.stages[at.stage].input;
         let rings = self.storage.operands(input);
         // SAFETY: the ring's rows hold the input's channels, and only this worker writes this

@@ -8,6 +8,7 @@
 mod backend;
 mod cache_line;
 mod caller;
+mod chunk;
 mod condition;
 pub mod element;
 pub mod epilogue;

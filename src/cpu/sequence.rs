@@ -34,7 +34,7 @@ impl<E: Gemm> Run<'_, E> {
                 }
                 if row % Tap::LONGEST_LEAD == 0 {
                     let rows = row..height.min(row + Tap::LONGEST_LEAD);
-                    self.push_map(worker, &mut space, rows);
+                    self.push_map(worker, &mut space, rows, row);
                 }
                 for scheduled in &self.model.row_phase[0] {
                     self.row_of(&mut space, scheduled.op, row, &images);

@@ -105,7 +105,7 @@ pub struct Layout {
     pub tensors: Vec<TensorRows>,
     /// By op: sums that the row phase leaves for the pixel phase.
     pub partials: Vec<Option<Rows>>,
-    /// Outputs of one row of the widest op, for backends that keep sums in memory.
+    /// Outputs of a row of the widest op (of sequences, of some rows), for backends that keep sums in memory.
     pub scratch: Rows,
     /// By stage: the parameters of the current pixel, or of the whole image.
     pub parameters: Vec<Rows>,
@@ -136,6 +136,11 @@ impl Layout {
             let kept = extent == Extent::Rings && (op.leaves_partial_sums() || rows > 1);
             kept.then(|| sums(rows, shape.width / op.stride[1], op))
         };
+        // Sums of several rows of a sequence at once.
+        let scratch_rows = match storage.row_blocks() && in_row_blocks(graph, shape) {
+            true => Tap::LONGEST_LEAD.min(shape.height),
+            false => 1,
+        };
         let ops = graph.ops.iter();
         let widest = ops.clone().max_by_key(|op| storage.outputs(op));
         let parameters = graph.stages.iter().map(|stage| {
@@ -159,7 +164,7 @@ impl Layout {
                     channels: 0,
                     number_bytes: size_of::<f32>(),
                 },
-                |op| sums(1, shape.width, op),
+                |op| sums(scratch_rows, shape.width, op),
             ),
             parameters: parameters.collect(),
         }
