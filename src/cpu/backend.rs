@@ -3,10 +3,9 @@
 use half::bf16;
 
 use super::caller::{Recording, Sampling};
-use super::chunk::{rows_of_given, rows_of_naive};
 use super::condition::Conditions;
 use super::element::WideBf16;
-use super::executor::{At, Caller, Run};
+use super::executor::{At, Caller, Run, rows_of_given, rows_of_naive};
 use super::gemm::Gemm;
 use super::isa::{Isa, IsaError};
 use super::packed::PackedNetwork;

@@ -8,7 +8,6 @@
 mod backend;
 mod cache_line;
 mod caller;
-mod chunk;
 mod condition;
 pub mod element;
 pub mod epilogue;
@@ -22,7 +21,6 @@ mod profile;
 pub mod roofline;
 
 pub mod rows;
-mod sequence;
 mod simd;
 mod storage;
 pub mod thread_pool;

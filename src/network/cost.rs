@@ -1,4 +1,5 @@
-//! What an image costs: the multiply-adds that the graph asks for, and the weights they read.
+//! What an image costs: the multiply-adds that the graph asks for, the weights they read, and how far
+//! back a draw depends on what came before.
 
 use super::{Graph, Tap};
 
@@ -33,6 +34,30 @@ impl Graph {
             total.pixel_phase = total.pixel_phase.saturating_add(count(op.pixel_taps()));
         }
         total
+    }
+
+    /// The receptive field in rows: those that the parameters of a row depend on, itself included,
+    /// where all grids have the stride 1.
+    pub fn receptive_rows(&self) -> usize {
+        let mut reach = vec![0usize; self.tensors.len()];
+        let mut farthest = 0;
+        for op in &self.ops {
+            let taps = op.taps.iter().map(|tap| {
+                let back = if tap.offset[0] < 0 {
+                    tap.offset[0].unsigned_abs()
+                } else {
+                    0
+                };
+                reach[tap.source] + back
+            });
+            let residual = op.epilogue.residual.map(|id| reach[id]);
+            let of_op = taps.chain(residual).max().unwrap_or(0);
+            match op.tensor() {
+                Some(to) => reach[to] = reach[to].max(of_op),
+                None => farthest = farthest.max(of_op),
+            }
+        }
+        farthest + 1
     }
 
     /// Weights that the pixel phase multiplies by, each counted once: what must stay near the

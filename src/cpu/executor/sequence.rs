@@ -11,16 +11,16 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::executor::{Caller, Run, Workspace};
-use super::gemm::{Gemm, accumulate};
-use super::profile::Lap;
-use super::rows::Rows;
-use super::thread_pool::ThreadPool;
+use super::{Caller, Run, Workspace};
+use crate::cpu::gemm::{Gemm, accumulate};
+use crate::cpu::profile::Lap;
+use crate::cpu::rows::Rows;
+use crate::cpu::thread_pool::ThreadPool;
 use crate::network::{Destination, OpId, Tap};
 
 impl<E: Gemm> Run<'_, E> {
     /// Cached generation of sequences, each by one worker. Returns whether it went on to the end.
-    pub(super) fn sequences(&self, pool: &ThreadPool, caller: &dyn Caller) -> bool {
+    pub(in crate::cpu) fn sequences(&self, pool: &ThreadPool, caller: &dyn Caller) -> bool {
         let stop = AtomicBool::new(false);
         let height = self.storage.shape.height;
         pool.run(|worker| {

@@ -5,57 +5,32 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::epilogue::Epilogue;
-use super::executor::{At, Caller, Run, TakeParameters, Workspace};
-use super::gemm::{Gemm, accumulate};
-use super::profile::Lap;
-use super::rows::Rows;
-use super::storage::RowRing;
-use super::thread_pool::{ThreadPool, Worker};
+use super::{At, Caller, Run, TakeParameters, Workspace};
+use crate::cpu::epilogue::Epilogue;
+use crate::cpu::gemm::{Gemm, accumulate};
+use crate::cpu::profile::Lap;
+use crate::cpu::rows::Rows;
+use crate::cpu::storage::RowRing;
+use crate::cpu::thread_pool::{ThreadPool, Worker};
 use crate::network::{Destination, Graph, OpId, Tap};
 
 /// Rows of a chunk of a given sequence.
 const CHUNK: usize = 256;
 
-impl Graph {
-    /// Rows that the parameters of a row depend on, that of the draw included.
-    pub(super) fn receptive_rows(&self) -> usize {
-        let mut reach = vec![0usize; self.tensors.len()];
-        let mut farthest = 0;
-        for op in &self.ops {
-            let taps = op.taps.iter().map(|tap| {
-                let back = if tap.offset[0] < 0 {
-                    tap.offset[0].unsigned_abs()
-                } else {
-                    0
-                };
-                reach[tap.source] + back
-            });
-            let residual = op.epilogue.residual.map(|id| reach[id]);
-            let of_op = taps.chain(residual).max().unwrap_or(0);
-            match op.tensor() {
-                Some(to) => reach[to] = reach[to].max(of_op),
-                None => farthest = farthest.max(of_op),
-            }
-        }
-        farthest + 1
-    }
-}
-
 /// Rows that are held at once of given sequences of this length.
-pub(super) fn rows_of_given(height: usize) -> usize {
+pub(in crate::cpu) fn rows_of_given(height: usize) -> usize {
     height.min(CHUNK)
 }
 
 /// Rows that are held at once in naive generation of sequences of this length.
-pub(super) fn rows_of_naive(graph: &Graph, height: usize) -> usize {
+pub(in crate::cpu) fn rows_of_naive(graph: &Graph, height: usize) -> usize {
     height.min(graph.receptive_rows())
 }
 
 impl<E: Gemm> Run<'_, E> {
     /// Evaluates sequences of this length, whose values `values` gives, and hands the parameters of
     /// every row to `take`. Returns whether it went on to the end: `go_on` is asked before each chunk.
-    pub(super) fn given_sequences(
+    pub(in crate::cpu) fn given_sequences(
         &self,
         pool: &ThreadPool,
         height: usize,
@@ -93,7 +68,7 @@ impl<E: Gemm> Run<'_, E> {
 
     /// Naive generation of sequences of this length: for every draw, all that it depends on is
     /// evaluated again. Returns whether it went on to the end.
-    pub(super) fn naive_sequences(
+    pub(in crate::cpu) fn naive_sequences(
         &self,
         pool: &ThreadPool,
         height: usize,
