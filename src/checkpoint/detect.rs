@@ -5,6 +5,8 @@ use std::path::Path;
 use super::archive::Archive;
 use super::bytes::FileBytes;
 use super::error::shown;
+use super::hdf5::{self, Hdf5File};
+use super::msgpack::{self, MsgpackFile};
 use super::npz::NpzFile;
 use super::pytorch::{self, PyTorchFile};
 use super::safetensors::{self, SafetensorsFile, ShardedSafetensors};
@@ -12,7 +14,7 @@ use super::source::Source;
 use super::tensorflow;
 use super::{CheckpointError, Format};
 
-const KNOWN: &str = "a .safetensors, .npz, TensorFlow or PyTorch model file";
+const KNOWN: &str = "a .safetensors, .npz, TensorFlow, PyTorch, flax or HDF5 model file";
 
 /// Opens a model file, or the files it names.
 pub(crate) fn open(path: &Path) -> Result<(Format, Box<dyn Source>), CheckpointError> {
@@ -63,6 +65,14 @@ fn single<'a>(
     if safetensors::looks_like(content) || extension.as_deref() == Some("safetensors") {
         let source = SafetensorsFile::open(path, bytes)?;
         return Ok((Format::Safetensors, Box::new(source)));
+    }
+    if hdf5::looks_like(content) || matches!(extension.as_deref(), Some("h5" | "hdf5")) {
+        let source = Hdf5File::open(path, bytes)?;
+        return Ok((Format::Hdf5, Box::new(source)));
+    }
+    if msgpack::looks_like(content) || matches!(extension.as_deref(), Some("flax" | "msgpack")) {
+        let source = MsgpackFile::open(path, bytes)?;
+        return Ok((Format::Flax, Box::new(source)));
     }
     if extension.as_deref() == Some("npz") {
         // No zip signature at the start: the archive reader says what is wrong.

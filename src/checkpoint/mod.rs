@@ -1,7 +1,9 @@
 //! Model files: one file per format, all yielding the same named tensors.
 //!
 //! [`Checkpoint::open`] recognises a format by its content: `.safetensors` (also sharded, by its
-//! index), `.npz`, TensorFlow checkpoints (V1 and V2) and PyTorch state dicts (zip and legacy).
+//! index), `.npz`, TensorFlow checkpoints (V1 and V2), PyTorch state dicts (zip and legacy),
+//! flax' MessagePack and Keras' HDF5. [`TensorFile`] lists and reads the tensors of a file of any
+//! model.
 //! The tensors come out under the names of the original program, and are checked against the
 //! hyperparameters before any is read.
 //!
@@ -12,15 +14,18 @@ mod archive;
 mod bytes;
 mod detect;
 mod error;
+mod hdf5;
 mod hparams;
 mod inspect;
 mod mapping;
+mod msgpack;
 mod npz;
 mod pytorch;
 mod recipe;
 mod safetensors;
 mod save;
 mod source;
+mod tensor_file;
 mod tensorflow;
 
 use std::fmt;
@@ -38,6 +43,7 @@ pub(crate) use mapping::{FileView, Mapping};
 pub(crate) use recipe::{BatchNorm, Recipe};
 pub(crate) use source::Entry;
 use source::Source;
+pub use tensor_file::{StoredTensor, TensorFile};
 
 /// What a model file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +63,10 @@ pub enum Format {
     PyTorchZip,
     /// A PyTorch file in the format before 1.6.
     PyTorchLegacy,
+    /// A MessagePack file of flax.
+    Flax,
+    /// An HDF5 file, as Keras writes it.
+    Hdf5,
 }
 
 impl fmt::Display for Format {
@@ -69,6 +79,8 @@ impl fmt::Display for Format {
             Self::TensorFlowV2 => "TensorFlow V2 checkpoint",
             Self::PyTorchZip => "PyTorch (zip)",
             Self::PyTorchLegacy => "PyTorch (legacy)",
+            Self::Flax => "flax MessagePack",
+            Self::Hdf5 => "HDF5",
         })
     }
 }

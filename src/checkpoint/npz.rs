@@ -84,10 +84,11 @@ impl<'a> NpzFile<'a> {
             }
             let entry = Entry {
                 name: name.to_owned(),
+                full_name: None,
                 shape,
                 element,
             };
-            if entry.element.size().is_some() {
+            if entry.element.stored_size().is_some() {
                 let expected = entry.byte_count(&path)? as u64;
                 let found = member.size - data_start as u64;
                 if expected != found {
@@ -141,11 +142,19 @@ impl Source for NpzFile<'_> {
     }
 
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        self.entries[index].check_weight(self.archive.path())?;
+        self.read_numbers(index)
+    }
+
+    fn read_numbers(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let entry = &self.entries[index];
         let array = &self.arrays[index];
         let path = self.archive.path().to_owned();
         let count = entry.count(&path)?;
-        let size = entry.element.size().ok_or_else(|| entry.unread(&path))?;
+        let size = entry
+            .element
+            .stored_size()
+            .ok_or_else(|| entry.unread(&path))?;
         let mut values = Vec::with_capacity(count);
         let mut skip = array.data_start;
         // Chunks need not end where elements do.
@@ -190,6 +199,13 @@ fn element_type(dtype: &DType) -> (ElementType, bool) {
         (TypeChar::Float, 8) => ElementType::F64,
         // NumPy has no bf16; the extension that adds it stores two opaque bytes.
         (TypeChar::RawData, 2) => ElementType::Bf16,
+        (TypeChar::Bool, 1) => ElementType::Bool,
+        (kind @ (TypeChar::Int | TypeChar::Uint), bytes @ (1 | 2 | 4 | 8)) => {
+            ElementType::Integer {
+                signed: kind == TypeChar::Int,
+                bytes: bytes as u8,
+            }
+        }
         _ => ElementType::Other(plain.to_string()),
     };
     (element, plain.endianness() == Endianness::Big)

@@ -93,12 +93,22 @@ impl<'a> SafetensorsFile<'a> {
                 let offset = data.as_ptr() as usize - start;
                 let entry = Entry {
                     name: name.to_owned(),
+                    full_name: None,
                     shape: view.shape().to_vec(),
                     element: match view.dtype() {
                         Dtype::F32 => ElementType::F32,
                         Dtype::F16 => ElementType::F16,
                         Dtype::BF16 => ElementType::Bf16,
                         Dtype::F64 => ElementType::F64,
+                        Dtype::BOOL => ElementType::Bool,
+                        Dtype::U8 => ElementType::named("uint8"),
+                        Dtype::I8 => ElementType::named("int8"),
+                        Dtype::I16 => ElementType::named("int16"),
+                        Dtype::U16 => ElementType::named("uint16"),
+                        Dtype::I32 => ElementType::named("int32"),
+                        Dtype::U32 => ElementType::named("uint32"),
+                        Dtype::I64 => ElementType::named("int64"),
+                        Dtype::U64 => ElementType::named("uint64"),
                         other => ElementType::Other(format!("{other:?}")),
                     },
                 };
@@ -128,6 +138,11 @@ impl Source for SafetensorsFile<'_> {
     }
 
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        self.entries[index].check_weight(&self.path)?;
+        self.read_numbers(index)
+    }
+
+    fn read_numbers(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let entry = &self.entries[index];
         // The header check has compared the range with shape and element type.
         entry.byte_count(&self.path)?;
@@ -283,5 +298,10 @@ impl Source for ShardedSafetensors {
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let (shard, inner) = self.locations[index];
         self.shards[shard].read(inner)
+    }
+
+    fn read_numbers(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        let (shard, inner) = self.locations[index];
+        self.shards[shard].read_numbers(inner)
     }
 }

@@ -9,7 +9,8 @@ use super::super::CheckpointError;
 use super::super::archive::Archive;
 use super::super::bytes::FileBytes;
 use super::super::error::shown;
-use super::super::source::{ElementType, Entry, Source, row_major};
+use super::super::source::{Entry, Source, row_major};
+use super::facts;
 use super::pickle::{self, Pickle, Value};
 
 /// Longest pickle read: the names and shapes of a model take a few hundred bytes per tensor.
@@ -78,6 +79,7 @@ pub(crate) struct PyTorchFile<'a> {
     entries: Vec<Entry>,
     views: Vec<View>,
     ignored: Vec<(String, String)>,
+    facts: BTreeMap<String, String>,
 }
 
 impl<'a> PyTorchFile<'a> {
@@ -170,7 +172,7 @@ impl<'a> PyTorchFile<'a> {
             let end = usize::try_from(count)
                 .ok()
                 .filter(|&count| count == storage.count)
-                .and_then(|count| count.checked_mul(stored_size(&storage.element)))
+                .and_then(|count| count.checked_mul(storage.element.stored_size()?))
                 .and_then(|size| start.checked_add(size))
                 .filter(|&end| end <= content.len())
                 .ok_or_else(|| {
@@ -205,6 +207,7 @@ impl<'a> PyTorchFile<'a> {
         sizes: &BTreeMap<String, usize>,
     ) -> Result<Self, CheckpointError> {
         let (state, ignored) = state_dict(&path, pickle)?;
+        let facts = facts::beside(pickle);
         let mut entries = Vec::new();
         let mut views = Vec::new();
         let mut names = BTreeSet::new();
@@ -229,6 +232,7 @@ impl<'a> PyTorchFile<'a> {
             }
             let entry = Entry {
                 name: name.to_string(),
+                full_name: None,
                 shape: tensor.shape.clone(),
                 element: storage.element.clone(),
             };
@@ -236,7 +240,8 @@ impl<'a> PyTorchFile<'a> {
             let size = sizes
                 .get(&*storage.key)
                 .ok_or_else(|| fail("its storage", format!("no storage {}", storage.key)))?;
-            let expected = storage.count.checked_mul(stored_size(&storage.element));
+            let element_size = storage.element.stored_size();
+            let expected = element_size.and_then(|size| storage.count.checked_mul(size));
             if expected != Some(*size) {
                 return Err(fail(
                     &format!("a storage of {} elements", storage.count),
@@ -277,6 +282,7 @@ impl<'a> PyTorchFile<'a> {
             entries,
             views,
             ignored,
+            facts,
         })
     }
 }
@@ -331,19 +337,6 @@ fn state_dict<'p>(
     ))
 }
 
-/// Bytes per element in a storage, also of types that are not read.
-fn stored_size(element: &ElementType) -> usize {
-    match element {
-        ElementType::Other(name) => match name.as_str() {
-            "int64" => 8,
-            "int32" => 4,
-            "int16" => 2,
-            _ => 1,
-        },
-        known => known.size().unwrap_or(1),
-    }
-}
-
 /// Elements from the first to the last of a view; `None` on overflow.
 fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
@@ -367,12 +360,21 @@ impl Source for PyTorchFile<'_> {
         self.ignored.clone()
     }
 
+    fn facts(&self) -> &BTreeMap<String, String> {
+        &self.facts
+    }
+
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        self.entries[index].check_weight(&self.path)?;
+        self.read_numbers(index)
+    }
+
+    fn read_numbers(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let entry = &self.entries[index];
         let view = &self.views[index];
         let size = entry
             .element
-            .size()
+            .stored_size()
             .ok_or_else(|| entry.unread(&self.path))?;
         let count = entry.count(&self.path)?;
         // In bounds and without overflow: checked against the storage's size.

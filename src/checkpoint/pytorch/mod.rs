@@ -1,5 +1,6 @@
 //! PyTorch files, of the zip and of the older format: the tensors of the state dict in them.
 
+mod facts;
 mod file;
 mod pickle;
 

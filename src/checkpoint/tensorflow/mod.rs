@@ -1,5 +1,6 @@
 //! TensorFlow checkpoints of both formats, given by any of their files.
 
+mod object_graph;
 mod proto;
 mod slices;
 mod table;
@@ -156,10 +157,16 @@ fn element_type(dtype: i32) -> ElementType {
         proto::DT_DOUBLE => ElementType::F64,
         proto::DT_HALF => ElementType::F16,
         proto::DT_BFLOAT16 => ElementType::Bf16,
-        3 => ElementType::Other("int32".into()),
-        7 => ElementType::Other("string".into()),
-        9 => ElementType::Other("int64".into()),
-        10 => ElementType::Other("bool".into()),
+        3 => ElementType::named("int32"),
+        4 => ElementType::named("uint8"),
+        5 => ElementType::named("int16"),
+        6 => ElementType::named("int8"),
+        proto::DT_STRING => ElementType::Other("string".into()),
+        9 => ElementType::named("int64"),
+        10 => ElementType::Bool,
+        17 => ElementType::named("uint16"),
+        22 => ElementType::named("uint32"),
+        23 => ElementType::named("uint64"),
         other => ElementType::Other(format!("TensorFlow type {other}")),
     }
 }

@@ -1,5 +1,6 @@
 //! The few protocol buffer messages of TensorFlow checkpoints (`tensor_bundle.proto`,
-//! `saved_tensor_slice.proto`, `tensor.proto`, `tensor_shape.proto`, `tensor_slice.proto`).
+//! `saved_tensor_slice.proto`, `tensor.proto`, `tensor_shape.proto`, `tensor_slice.proto`,
+//! `trackable_object_graph.proto`).
 //!
 //! Fields that are not needed are left out; decoding skips them. Repeated messages that a hostile
 //! file could multiply are taken as bytes first, and decoded one at a time.
@@ -9,6 +10,7 @@ use prost::Message;
 /// Element types (`types.proto`) that are read.
 pub(super) const DT_FLOAT: i32 = 1;
 pub(super) const DT_DOUBLE: i32 = 2;
+pub(super) const DT_STRING: i32 = 7;
 pub(super) const DT_BFLOAT16: i32 = 14;
 pub(super) const DT_HALF: i32 = 19;
 
@@ -118,4 +120,29 @@ pub(super) struct TensorProto {
     /// Bits of f16 or bf16 numbers.
     #[prost(int32, repeated, tag = "13")]
     pub(super) half_val: Vec<i32>,
+}
+
+/// `TrackableObjectGraph`: the objects whose variables a checkpoint holds.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ObjectGraph {
+    /// Messages of type [`TrackableObject`].
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(super) nodes: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TrackableObject {
+    /// Messages of type [`SerializedTensor`].
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub(super) attributes: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SerializedTensor {
+    /// The variable's name in the program.
+    #[prost(string, tag = "2")]
+    pub(super) full_name: String,
+    /// The tensor's name in the checkpoint.
+    #[prost(string, tag = "3")]
+    pub(super) checkpoint_key: String,
 }

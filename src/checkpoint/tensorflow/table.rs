@@ -42,7 +42,7 @@ pub(crate) fn masked_crc32c(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
 }
 
-fn mask(crc: u32) -> u32 {
+pub(super) fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(MASK_DELTA)
 }
 

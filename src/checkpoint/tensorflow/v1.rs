@@ -65,6 +65,7 @@ impl<'a> V1File<'a> {
                 })?;
                 let entry = Entry {
                     name: meta.name.clone(),
+                    full_name: None,
                     shape,
                     element: element_type(meta.dtype),
                 };

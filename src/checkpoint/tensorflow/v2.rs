@@ -13,7 +13,7 @@ use super::super::source::{Entry, Source};
 use super::proto::{BundleEntry, BundleHeader};
 use super::slices::{self, MOST_SLICES, Slice};
 use super::table::{Table, masked_crc32c};
-use super::{element_type, fill};
+use super::{element_type, fill, object_graph};
 
 /// Bytes in a data shard.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +121,7 @@ impl V2Files {
             })?;
             let entry = Entry {
                 name: name.to_owned(),
+                full_name: None,
                 shape,
                 element: element_type(message.dtype),
             };
@@ -152,7 +153,7 @@ impl V2Files {
                 slices.push((slice, location));
             }
             for (slice, location) in &slices {
-                if let Some(size) = entry.element.size() {
+                if let Some(size) = entry.element.stored_size() {
                     let expected = slice.count().saturating_mul(size);
                     if location.size != expected {
                         let expected = format!("{expected} bytes");
@@ -182,15 +183,113 @@ impl V2Files {
                 ));
             }
         }
-        Ok(Self {
+        let mut files = Self {
             prefix: prefix.to_owned(),
             index: path.to_owned(),
             num_shards: header.num_shards,
             shards: BTreeMap::new(),
             entries,
             stored,
+        };
+        files.read_full_names()?;
+        Ok(files)
+    }
+
+    /// Gives the entries of an object-based checkpoint their full names.
+    fn read_full_names(&mut self) -> Result<(), CheckpointError> {
+        let Some(index) = self
+            .entries
+            .iter()
+            .position(|entry| entry.name == object_graph::KEY)
+        else {
+            return Ok(());
+        };
+        let fail = |expected: &str, found: String| {
+            CheckpointError::malformed(
+                &self.index,
+                format!("tensor {}", object_graph::KEY),
+                expected,
+                shown(&found),
+            )
+        };
+        let entry = &self.entries[index];
+        let location = match self.stored[index].as_slice() {
+            [(_, location)] if entry.shape.is_empty() && location.size <= object_graph::LARGEST => {
+                *location
+            }
+            _ => {
+                let found = format!("shape {:?}", entry.shape);
+                return Err(fail("one text of at most 64 MiB", found));
+            }
+        };
+        let (path, bytes) = shard(
+            &mut self.shards,
+            &self.prefix,
+            self.num_shards,
+            location.shard,
+        )?;
+        let data = location.of(&path, bytes, entry)?;
+        let (graph, found) = object_graph::scalar_text(data)
+            .ok_or_else(|| fail("one text", "other bytes".into()))?;
+        location.check(&path, found, entry)?;
+        let mut names = object_graph::full_names(graph)
+            .map_err(|error| fail("a TrackableObjectGraph message", error.to_string()))?;
+        for entry in &mut self.entries {
+            entry.full_name = names.remove(&entry.name);
+        }
+        Ok(())
+    }
+}
+
+impl Location {
+    /// Its bytes in the data shard that it names.
+    fn of<'a>(
+        &self,
+        path: &Path,
+        bytes: &'a FileBytes<'static>,
+        entry: &Entry,
+    ) -> Result<&'a [u8], CheckpointError> {
+        let end = self.offset + self.size;
+        let content = bytes.as_ref();
+        content.get(self.offset..end).ok_or_else(|| {
+            CheckpointError::malformed(
+                path,
+                format!("tensor {}", shown(&entry.name)),
+                format!("a file of at least {end} bytes"),
+                format!("{}", content.len()),
+            )
         })
     }
+
+    /// Compares the checksum of its bytes with the stored one.
+    fn check(&self, path: &Path, found: u32, entry: &Entry) -> Result<(), CheckpointError> {
+        if found == self.checksum {
+            return Ok(());
+        }
+        Err(CheckpointError::Checksum {
+            path: path.to_owned(),
+            place: format!("tensor {} at offset {}", shown(&entry.name), self.offset),
+            expected: self.checksum,
+            found,
+        })
+    }
+}
+
+/// A data shard, opened at its first use, and its path.
+fn shard<'a>(
+    shards: &'a mut BTreeMap<i32, FileBytes<'static>>,
+    prefix: &Path,
+    num_shards: i32,
+    number: i32,
+) -> Result<(PathBuf, &'a FileBytes<'static>), CheckpointError> {
+    let path = shard_path(prefix, number, num_shards);
+    let bytes = match shards.entry(number) {
+        std::collections::btree_map::Entry::Occupied(opened) => opened.into_mut(),
+        std::collections::btree_map::Entry::Vacant(vacant) => {
+            vacant.insert(FileBytes::open(&path)?)
+        }
+    };
+    Ok((path, bytes))
 }
 
 /// The file of a data shard.
@@ -206,8 +305,13 @@ impl Source for V2Files {
     }
 
     fn read(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        self.entries[index].check_weight(&self.index)?;
+        self.read_numbers(index)
+    }
+
+    fn read_numbers(&mut self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let entry = &self.entries[index];
-        if entry.element.size().is_none() {
+        if entry.element.stored_size().is_none() {
             return Err(entry.unread(&self.index));
         }
         let (prefix, num_shards) = (&self.prefix, self.num_shards);
@@ -217,39 +321,12 @@ impl Source for V2Files {
             entry,
             self.stored[index].clone(),
             |slice, location| {
-                let path = shard_path(prefix, location.shard, num_shards);
-                let bytes = match shards.entry(location.shard) {
-                    std::collections::btree_map::Entry::Occupied(opened) => opened.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(vacant) => {
-                        vacant.insert(FileBytes::open(&path)?)
-                    }
-                };
-                let length = bytes.as_ref().len();
-                let end = location.offset + location.size;
-                let Some(data) = bytes.as_ref().get(location.offset..end) else {
-                    return Err(CheckpointError::malformed(
-                        &path,
-                        format!("tensor {}", shown(&entry.name)),
-                        format!("a file of at least {end} bytes"),
-                        format!("{length}"),
-                    ));
-                };
-                let found = masked_crc32c(data);
-                if found != location.checksum {
-                    return Err(CheckpointError::Checksum {
-                        path,
-                        place: format!(
-                            "tensor {} at offset {}",
-                            shown(&entry.name),
-                            location.offset
-                        ),
-                        expected: location.checksum,
-                        found,
-                    });
-                }
+                let (path, bytes) = shard(shards, prefix, num_shards, location.shard)?;
+                let data = location.of(&path, bytes, entry)?;
+                location.check(&path, masked_crc32c(data), entry)?;
                 let mut values = Vec::with_capacity(slice.count());
                 entry.element.decode(data, &mut values);
-                bytes.release(location.offset..end);
+                bytes.release(location.offset..location.offset + location.size);
                 Ok(values)
             },
         )

@@ -38,6 +38,16 @@ impl Machine<'_> {
                 };
                 self.call(&callable, &arguments)
             }
+            // An object made without its constructor: a subclass of dict, filled afterwards.
+            0x81 => {
+                let (arguments, callable) = (self.pop()?, self.pop()?);
+                match callable {
+                    Value::Callable(callable @ (Callable::Lightning | Callable::OrderedDict)) => {
+                        self.call(&callable, &arguments)
+                    }
+                    _ => Err(self.fail("a class of dicts", "something else")),
+                }
+            }
             // State set on an object. An ordered dict has some (`_metadata`); nothing needs it.
             b'b' => {
                 self.pop()?;
@@ -62,6 +72,7 @@ impl Machine<'_> {
             }
             ("torch._utils", "_rebuild_parameter") => Some(Callable::RebuildParameter),
             ("torch", "Size") => Some(Callable::Size),
+            (module, _) if is_lightning(module) => Some(Callable::Lightning),
             ("torch" | "torch.cuda" | "torch.storage", storage) => {
                 storage.strip_suffix("Storage").and_then(|kind| {
                     let element = match kind {
@@ -69,12 +80,12 @@ impl Machine<'_> {
                         "Half" => ElementType::F16,
                         "BFloat16" => ElementType::Bf16,
                         "Double" => ElementType::F64,
-                        "Long" => ElementType::Other("int64".into()),
-                        "Int" => ElementType::Other("int32".into()),
-                        "Short" => ElementType::Other("int16".into()),
-                        "Char" => ElementType::Other("int8".into()),
-                        "Byte" => ElementType::Other("uint8".into()),
-                        "Bool" => ElementType::Other("bool".into()),
+                        "Long" => ElementType::named("int64"),
+                        "Int" => ElementType::named("int32"),
+                        "Short" => ElementType::named("int16"),
+                        "Char" => ElementType::named("int8"),
+                        "Byte" => ElementType::named("uint8"),
+                        "Bool" => ElementType::Bool,
                         _ => return None,
                     };
                     Some(Callable::Storage(element))
@@ -156,6 +167,7 @@ impl Machine<'_> {
                 })?;
                 self.push_object(Object::Dict(pairs))
             }
+            Callable::Lightning => self.push_object(Object::Dict(Vec::new())),
             Callable::Storage(_) => Err(self.fail("a reference to a storage", "a new storage")),
         }
     }
@@ -208,4 +220,13 @@ impl Machine<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether a module belongs to PyTorch Lightning, which has had three names.
+fn is_lightning(module: &str) -> bool {
+    let package = module.split('.').next();
+    matches!(
+        package,
+        Some("pytorch_lightning" | "lightning" | "lightning_fabric")
+    )
 }

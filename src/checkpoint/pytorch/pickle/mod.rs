@@ -21,9 +21,10 @@ const FLOOR: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
-    /// A number that is neither needed nor fits.
+    Float(f64),
+    /// An integer that does not fit.
     Number,
     Text(Rc<str>),
     Bytes,
@@ -44,6 +45,9 @@ pub(super) enum Callable {
     RebuildTensor,
     RebuildParameter,
     Size,
+    /// A class of PyTorch Lightning, in whose files it may be a dict of hyperparameters or the key
+    /// of a callback's state. Taken for a kind of dict.
+    Lightning,
     /// A storage class, named only within persistent ids.
     Storage(ElementType),
 }
@@ -346,7 +350,8 @@ impl<'a> Machine<'a> {
     fn constant(&mut self, code: u8) -> Step<bool> {
         let value = match code {
             b'N' => Value::None,
-            0x88 | 0x89 => Value::Bool,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
             b'K' => Value::Int(self.byte()?.into()),
             b'M' => {
                 let data = self.take(2)?;
@@ -362,8 +367,10 @@ impl<'a> Machine<'a> {
                 self.long(size)?
             }
             b'G' => {
-                self.take(8)?;
-                Value::Number
+                let data = self.take(8)?;
+                let mut bytes = [0; 8];
+                bytes.copy_from_slice(data);
+                Value::Float(f64::from_be_bytes(bytes))
             }
             b'X' => {
                 let size = self.u32()? as usize;
