@@ -452,8 +452,11 @@ impl Walk<'_> {
         let content = self.reader.content;
         let mut reader = Reader::new(self.reader.path, content, range);
         let wrong = |found: &str| self.broken("an array of shape, element type and bytes", found);
-        let (Item::List(3), Item::List(axes)) = (reader.next()?, reader.next()?) else {
-            return Err(wrong("another value"));
+        let Item::List(3) = reader.next()? else {
+            return Err(wrong("no list of three"));
+        };
+        let Item::List(axes) = reader.next()? else {
+            return Err(wrong("no list of sides"));
         };
         let mut shape = Vec::new();
         for _ in 0..axes {
@@ -465,8 +468,11 @@ impl Walk<'_> {
                 _ => return Err(wrong("a side that is no number")),
             }
         }
-        let (Item::Text(element), Item::Bytes(data)) = (reader.next()?, reader.next()?) else {
-            return Err(wrong("another value"));
+        let Item::Text(element) = reader.next()? else {
+            return Err(wrong("no element type"));
+        };
+        let Item::Bytes(data) = reader.next()? else {
+            return Err(wrong("no elements"));
         };
         if !reader.rest().is_empty() {
             return Err(wrong("more values"));

@@ -167,7 +167,7 @@ fn element_types_that_no_weight_has_are_named() {
     assert_error(
         "m.npz",
         &zip(&members, false),
-        &["element type f32, f16, bf16 or f64, found <i4"],
+        &["element type f32, f16, bf16 or f64, found int32"],
     );
 }
 

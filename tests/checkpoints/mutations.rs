@@ -1,13 +1,16 @@
 //! Thousands of damaged and hostile files of every format: none may panic, hang, take more memory
 //! than its size justifies, or pass for an undamaged one where the format has checksums.
 
-use fastpix::checkpoint::{Checkpoint, CheckpointError, LoadOptions, Tensors};
+use fastpix::checkpoint::{Checkpoint, CheckpointError, LoadOptions, Tensor, TensorFile, Tensors};
 use test_support::allocator::PerThread;
 use test_support::checkpoint_files::pytorch::{self, Norm};
 use test_support::checkpoint_files::{
-    checkpoint, npz, saved, smallest, tensorflow, tensors, write_all,
+    checkpoint, flax, npz, saved, smallest, tensorflow, tensors, write_all,
 };
 use test_support::reference::golden;
+
+use crate::hdf5::written;
+use crate::tensors::unpacked;
 
 /// The most that opening a file of this size may hold at once: lists of names and shapes take
 /// more room in memory than in a file, and readers have buffers of fixed size.
@@ -27,11 +30,11 @@ fn open(
     result
 }
 
-fn judge(
+fn judge<T>(
     name: &str,
     size: usize,
     peak: isize,
-    result: &Result<Checkpoint, CheckpointError>,
+    result: &Result<T, CheckpointError>,
     what: &dyn Fn() -> String,
 ) {
     assert!(
@@ -253,6 +256,124 @@ fn damaged_files_of_the_original_give_one_error() {
                 assert!(loaded.tensors == expected, "{}: wrong values", what());
             }
         }
+    }
+}
+
+/// Reads every tensor, by name; the first error if any cannot be read.
+fn read_all(mut file: TensorFile) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+    let mut tensors = Vec::new();
+    let mut first = None;
+    for (index, tensor) in file.tensors().into_iter().enumerate() {
+        match file.read(index) {
+            Ok(read) => tensors.push((tensor.name, read)),
+            // Texts and the like are listed and not read.
+            Err(CheckpointError::ElementType { .. }) => {}
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    first.map_or(Ok(tensors), Err)
+}
+
+/// As [`assault`], for a file of any model: lists its tensors and reads them all.
+fn assault_tensors(name: &str, bytes: &[u8], cuts: usize, count: usize) {
+    let read = |bytes: &[u8], what: &dyn Fn() -> String| {
+        let (result, peak) =
+            PerThread::peak(|| TensorFile::from_bytes(name, bytes).and_then(read_all));
+        judge(name, bytes.len(), peak, &result, what);
+        result
+    };
+    let listed = TensorFile::from_bytes(name, bytes).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!listed.tensors().is_empty(), "{name}");
+    for number in 0..cuts {
+        let length = bytes.len() * number / cuts;
+        let what = || format!("{name} cut to {length} bytes");
+        assert!(
+            read(&bytes[..length], &what).is_err(),
+            "{}: was read",
+            what()
+        );
+    }
+    // A file may hold what is not read; damage is noticed where there is another outcome.
+    let outcome = |result: Result<_, CheckpointError>| result.map_err(|error| error.to_string());
+    let intact = outcome(read(bytes, &|| "intact".into()));
+    let mut random = Random(4);
+    let mut noticed = 0;
+    for number in 0..count {
+        let mut damaged = bytes.to_vec();
+        for _ in 0..=random.below(3) {
+            mutate(&mut damaged, &mut random);
+        }
+        let result = read(&damaged, &|| format!("{name}, mutation {number}"));
+        noticed += usize::from(outcome(result) != intact);
+    }
+    assert!(
+        noticed > count / 4,
+        "{name}: damage was noticed {noticed} times"
+    );
+}
+
+#[test]
+fn damaged_files_of_flax_give_one_error() {
+    let bytes = flax::checkpoint();
+    assault_tensors("m.flax", &bytes, bytes.len(), 4000);
+    assault_tensors("params.flax", &unpacked("flax/params.flax"), 100, 400);
+}
+
+#[test]
+fn damaged_hdf5_files_give_one_error() {
+    for name in ["older", "newer"] {
+        let bytes = written(name);
+        assault_tensors(&format!("{name}.h5"), &bytes, 1000, 4000);
+    }
+}
+
+#[test]
+fn damaged_files_of_keras_give_one_error() {
+    for name in ["model.h5", "model.weights.h5"] {
+        assault_tensors(name, &unpacked(&format!("tfp/{name}")), 100, 400);
+    }
+}
+
+#[test]
+fn damaged_object_based_checkpoints_give_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["model.index", "model.data-00000-of-00001"].map(|name| {
+        let bytes = unpacked(&format!("tfp/ckpt/{name}"));
+        (name.to_owned(), bytes)
+    });
+    write_all(folder.path(), &files);
+    let index = folder.path().join("model.index");
+    let all = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let read = |what: &dyn Fn() -> String| {
+        let (result, peak) = PerThread::peak(|| {
+            let file = TensorFile::open(&index)?;
+            let tensors = file.tensors();
+            read_all(file).map(|read| (tensors, read))
+        });
+        let folder = folder.path().to_string_lossy().into_owned();
+        judge(&folder, all, peak, &result, what);
+        result
+    };
+    let expected = read(&|| "intact".into()).unwrap();
+    let mut random = Random(5);
+    for (file, bytes) in &files {
+        let path = folder.path().join(file);
+        for number in 0..400 {
+            let mut damaged = bytes.clone();
+            if number < 100 {
+                damaged.truncate(bytes.len() * number / 100);
+            } else {
+                mutate(&mut damaged, &mut random);
+            }
+            std::fs::write(&path, &damaged).unwrap();
+            let what = || format!("{file}, mutation {number}");
+            if let Ok(found) = read(&what) {
+                assert!(found == expected, "{}: wrong names or values", what());
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writers of small model files in every format, so that tests can break them in known places.
 
+pub mod flax;
 pub mod pytorch;
 pub mod tensorflow;
 
