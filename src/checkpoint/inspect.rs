@@ -67,13 +67,14 @@ pub(super) fn inspect(
         raw_weights: options.raw_weights,
     };
     let mapping = Mapping::of(&file, source)?;
-    let (hyperparameters, problem) = match mapping.hyperparameters(&file, options.hyperparameters.as_ref()) {
-        Ok(hyper) => {
-            let problem = mapping.check(&file, &hyper).err();
-            (Some(hyper), problem)
-        }
-        Err(problem) => (None, Some(problem)),
-    };
+    let (hyperparameters, problem) =
+        match mapping.hyperparameters(&file, options.hyperparameters.as_ref()) {
+            Ok(hyper) => {
+                let problem = mapping.check(&file, &hyper).err();
+                (Some(hyper), problem)
+            }
+            Err(problem) => (None, Some(problem)),
+        };
     let mut canonical = BTreeMap::new();
     for (name, recipe) in mapping.tensors() {
         for index in recipe.entries() {
