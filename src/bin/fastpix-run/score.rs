@@ -32,10 +32,9 @@ pub struct Score {
     /// Images or sounds evaluated together.
     #[arg(long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch_size: u16,
-    /// How the network is evaluated, which gives the same numbers: images forward by default, sounds
-    /// cached, which takes less memory.
-    #[arg(long, value_enum)]
-    path: Option<Path>,
+    /// How the network is evaluated; both give the same numbers.
+    #[arg(long, value_enum, default_value_t = Path::Forward)]
+    path: Path,
     /// Also write what the network puts out, as f32 in the original's order: (N, H, W, P), where
     /// classes are drawn (N, H, W, K) or of several channels (N, H, W, C, K), of sounds (N, T, P).
     #[arg(long, value_name = "FILE.npy")]
@@ -113,8 +112,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
         .map(|path| NpyWriter::create(path, count, &outputs_shape(&engine, (height, width))))
         .transpose()?;
     let sound = matches!(engine.info().medium, Medium::Audio { .. });
-    let default = if sound { Path::Cached } else { Path::Forward };
-    let mode = arguments.path.unwrap_or(default).into();
+    let mode = arguments.path.into();
     let progress = Progress::new(Some(count), (height, width), engine.info().medium);
     let start = Instant::now();
     let mut per_image = Vec::with_capacity(count);
