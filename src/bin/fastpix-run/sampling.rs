@@ -11,16 +11,16 @@ use clap::Args;
 use fastpix::backend::Prefix;
 use fastpix::images::{Provenance, WeightsChoice};
 use fastpix::network::{Medium, OutputDistribution};
-use fastpix::{Dtype, Engine, EvaluationMode, Hooks, ImageRequest, SampleRequest};
+use fastpix::{Dtype, Engine, EvaluationMode, ImageRequest, SampleRequest};
 use serde::Serialize;
 
 use crate::choice::ChoiceArguments;
 use crate::conditions::{ConditionArguments, Conditions};
 use crate::inputs::Inputs;
 use crate::model::{self, DeviceArguments, ModelArguments};
-use crate::outputs::Outputs;
 use crate::outputs::pictures::{Pictures, Run};
 use crate::outputs::sounds::{SoundFiles, Sounds};
+use crate::outputs::{Outputs, Watch};
 use crate::progress::Progress;
 use crate::{Outcome, interrupt, output};
 
@@ -206,8 +206,11 @@ impl<'a> Sampling<'a> {
         while !request.images.is_empty() {
             let batch = request.images.len();
             let mut report = |pixels, _total| progress.set(done, batch, pixels);
-            let hooks = Hooks::new().cancel(cancel).progress(&mut report);
-            match outputs.batch(&self.engine, &request, hooks) {
+            let watch = Watch {
+                cancel,
+                progress: &mut report,
+            };
+            match outputs.batch(&self.engine, &request, watch) {
                 Ok(()) => {}
                 Err(error) if interrupt::is_cancelled(&error) => {
                     interrupted = true;
@@ -241,15 +244,8 @@ impl<'a> Sampling<'a> {
         let arguments = self.arguments;
         let npy = arguments.npy.as_deref();
         if let Some(files) = &job.sounds {
-            let length = job.size.0;
-            let sounds = Sounds::create(
-                &self.engine,
-                files,
-                job.count.unwrap_or(0),
-                length,
-                npy,
-                arguments.json,
-            )?;
+            let shape = [job.count.unwrap_or(0), job.size.0];
+            let sounds = Sounds::create(files, shape, npy, arguments.json)?;
             return Ok(Box::new(sounds));
         }
         let made = Provenance {

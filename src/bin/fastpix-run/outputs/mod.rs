@@ -4,9 +4,10 @@ pub mod pictures;
 pub mod sounds;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use fastpix::{Engine, Hooks, SampleRequest};
+use fastpix::{Engine, SampleRequest};
 
 /// The files of a run.
 pub trait Outputs {
@@ -14,7 +15,7 @@ pub trait Outputs {
     ///
     /// # Errors
     /// Those of the engine, being stopped among them, and those of the files.
-    fn batch(&mut self, engine: &Engine, request: &SampleRequest, hooks: Hooks<'_>) -> Result<()>;
+    fn batch(&mut self, engine: &Engine, request: &SampleRequest, watch: Watch<'_>) -> Result<()>;
 
     /// Completes what is written for all batches together, unless it would be empty; `count`
     /// images or sounds were made.
@@ -22,6 +23,14 @@ pub trait Outputs {
 
     /// The files so far, in the order in which they were written.
     fn names(&self) -> &Names;
+}
+
+/// What stops a batch and follows it.
+pub struct Watch<'a> {
+    /// Set to stop at the next row.
+    pub cancel: &'a AtomicBool,
+    /// Told the pixels or samples done so far of each image or sound, and all of them.
+    pub progress: &'a mut (dyn FnMut(usize, usize) + Send),
 }
 
 /// The names of the files of a run, where somebody wants them: a run may have no end.

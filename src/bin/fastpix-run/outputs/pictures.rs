@@ -9,7 +9,7 @@ use fastpix::images::{
 use fastpix::network::Medium;
 use fastpix::{Codes, Engine, Hooks, ImageRequest, SampleRequest, Samples, U8Images};
 
-use super::{Names, Outputs};
+use super::{Names, Outputs, Watch};
 
 /// Where pictures go and how they look.
 pub struct Pictures {
@@ -163,12 +163,8 @@ impl Pictures {
 }
 
 impl Outputs for Pictures {
-    fn batch(
-        &mut self,
-        engine: &Engine,
-        request: &SampleRequest,
-        mut hooks: Hooks<'_>,
-    ) -> Result<()> {
+    fn batch(&mut self, engine: &Engine, request: &SampleRequest, watch: Watch<'_>) -> Result<()> {
+        let mut hooks = Hooks::new().cancel(watch.cancel).progress(watch.progress);
         let samples = engine.sample_with(request, &mut hooks)?;
         self.write(engine, request, &samples)
     }
