@@ -33,7 +33,8 @@
 //! - [`open`], [`open_bytes`], [`embedded`](fn@embedded): a model; [`checkpoint`] has the details.
 //! - [`Engine`]: a model on a device; samples, completes and scores. [`Hooks`] follow, steer and
 //!   stop it.
-//! - [`images`]: PNGs and NumPy arrays; [`atomic_file`]: files that appear whole or not at all.
+//! - [`images`]: PNGs and NumPy arrays; [`audio`]: WAV files; [`atomic_file`]: files that appear
+//!   whole or not at all.
 //! - [`network`]: networks as data, and what is derived from them; [`families`] build them.
 //! - [`backend`]: what a device must do; [`cpu`] and `cuda` do it.
 //! - [`distribution`]: what pixels are drawn from, and the random numbers.
@@ -52,6 +53,7 @@
 #![warn(missing_docs)]
 
 pub mod atomic_file;
+pub mod audio;
 pub mod backend;
 pub mod checkpoint;
 pub mod cpu;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::hparams;
 use super::mapping::{FileView, Mapping};
 use super::source::Source;
-use super::{Averages, CheckpointError, Format, Ignored};
+use super::{Averages, CheckpointError, Format, Ignored, LoadOptions};
 use crate::families::Hyperparameters;
 
 /// A tensor in a file.
@@ -53,23 +53,28 @@ pub(super) fn inspect(
     path: &Path,
     format: Format,
     source: &dyn Source,
+    options: &LoadOptions,
 ) -> Result<Inspection, CheckpointError> {
-    let hparams = hparams::beside(path)?;
+    let beside = match &options.hparams {
+        Some(_) => None,
+        None => hparams::beside(path)?,
+    };
     let file = FileView {
         path,
         entries: source.entries(),
         metadata: source.metadata(),
-        hparams: hparams.as_ref(),
-        raw_weights: false,
+        hparams: options.hparams.as_ref().or(beside.as_ref()),
+        raw_weights: options.raw_weights,
     };
     let mapping = Mapping::of(&file, source)?;
-    let (hyperparameters, problem) = match mapping.hyperparameters(&file, None) {
-        Ok(hyper) => {
-            let problem = mapping.check(&file, &hyper).err();
-            (Some(hyper), problem)
-        }
-        Err(problem) => (None, Some(problem)),
-    };
+    let (hyperparameters, problem) =
+        match mapping.hyperparameters(&file, options.hyperparameters.as_ref()) {
+            Ok(hyper) => {
+                let problem = mapping.check(&file, &hyper).err();
+                (Some(hyper), problem)
+            }
+            Err(problem) => (None, Some(problem)),
+        };
     let mut canonical = BTreeMap::new();
     for (name, recipe) in mapping.tensors() {
         for index in recipe.entries() {

@@ -252,8 +252,16 @@ impl Checkpoint {
     /// When the file cannot be read or breaks its format's rules. A file that is no PixelCNN++ is
     /// no error: [`Inspection::problem`] says what is missing.
     pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
+        Self::inspect_with(path, &LoadOptions::default())
+    }
+
+    /// As [`Checkpoint::inspect`], of what loading with these options gives.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::inspect`].
+    pub fn inspect_with(path: &Path, options: &LoadOptions) -> Result<Inspection, CheckpointError> {
         let (format, source) = detect::open(path)?;
-        inspect::inspect(path, format, source.as_ref())
+        inspect::inspect(path, format, source.as_ref(), options)
     }
 
     /// As [`Checkpoint::inspect`], for the bytes of a single file.
@@ -263,7 +271,7 @@ impl Checkpoint {
     pub fn inspect_bytes(name: &str, bytes: &[u8]) -> Result<Inspection, CheckpointError> {
         let path = Path::new(name);
         let (format, source) = detect::from_bytes(path, bytes)?;
-        inspect::inspect(path, format, source.as_ref())
+        inspect::inspect(path, format, source.as_ref(), &LoadOptions::default())
     }
 
     /// Writes the tensors as f32 to a `.safetensors` or `.npz` file, with the hyperparameters as

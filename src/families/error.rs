@@ -34,6 +34,16 @@ pub enum HyperparametersError {
         /// The value found.
         found: usize,
     },
+    /// Something that the tensors do not show is stated wrongly, or not at all.
+    #[error("{name}: expected {expected}, found {found}")]
+    Stated {
+        /// Which hyperparameter.
+        name: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What is stated.
+        found: String,
+    },
 }
 
 /// Tensors that are not those of the model.

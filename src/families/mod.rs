@@ -9,6 +9,8 @@ mod error;
 pub(crate) mod names;
 pub mod pixelcnnpp;
 pub(crate) mod tensors;
+pub(crate) mod training_state;
+pub mod wavenet;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +33,8 @@ pub use tensors::{Tensor, Tensors};
 pub enum Hyperparameters {
     /// Of a PixelCNN++.
     PixelCnnPp(pixelcnnpp::Hyperparameters),
+    /// Of a WaveNet.
+    WaveNet(wavenet::Hyperparameters),
 }
 
 impl From<pixelcnnpp::Hyperparameters> for Hyperparameters {
@@ -39,11 +43,26 @@ impl From<pixelcnnpp::Hyperparameters> for Hyperparameters {
     }
 }
 
+impl From<wavenet::Hyperparameters> for Hyperparameters {
+    fn from(hyper: wavenet::Hyperparameters) -> Self {
+        Self::WaveNet(hyper)
+    }
+}
+
 impl Hyperparameters {
     /// Those of a PixelCNN++, if they are.
     pub fn pixelcnnpp(&self) -> Option<&pixelcnnpp::Hyperparameters> {
         match self {
             Self::PixelCnnPp(hyper) => Some(hyper),
+            _ => None,
+        }
+    }
+
+    /// Those of a WaveNet, if they are.
+    pub fn wavenet(&self) -> Option<&wavenet::Hyperparameters> {
+        match self {
+            Self::WaveNet(hyper) => Some(hyper),
+            _ => None,
         }
     }
 
@@ -51,6 +70,7 @@ impl Hyperparameters {
     pub fn family(&self) -> &'static str {
         match self {
             Self::PixelCnnPp(_) => pixelcnnpp::FAMILY,
+            Self::WaveNet(_) => wavenet::FAMILY,
         }
     }
 
@@ -58,6 +78,7 @@ impl Hyperparameters {
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::PixelCnnPp(hyper) => hyper.facts(),
+            Self::WaveNet(hyper) => hyper.facts(),
         }
     }
 
@@ -68,6 +89,7 @@ impl Hyperparameters {
     pub fn validate(&self) -> Result<(), HyperparametersError> {
         match self {
             Self::PixelCnnPp(hyper) => hyper.validate(),
+            Self::WaveNet(hyper) => hyper.validate(),
         }
     }
 
@@ -75,6 +97,7 @@ impl Hyperparameters {
     pub fn parameter_count(&self) -> usize {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::Layers::new(hyper).parameter_count(),
+            Self::WaveNet(hyper) => hyper.parameter_count(),
         }
     }
 
@@ -85,6 +108,7 @@ impl Hyperparameters {
     pub fn check(&self, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), WeightsError> {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::check(hyper, shapes),
+            Self::WaveNet(hyper) => wavenet::check(hyper, shapes),
         }
     }
 
@@ -96,6 +120,7 @@ impl Hyperparameters {
     pub fn network(&self, tensors: Tensors) -> Result<Network, WeightsError> {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::network(hyper, tensors),
+            Self::WaveNet(hyper) => wavenet::network(hyper, tensors),
         }
     }
 }
@@ -105,6 +130,7 @@ impl fmt::Display for Hyperparameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PixelCnnPp(hyper) => hyper.fmt(f),
+            Self::WaveNet(hyper) => hyper.fmt(f),
         }
     }
 }
@@ -113,6 +139,7 @@ impl From<Hyperparameters> for serde_json::Value {
     fn from(hyper: Hyperparameters) -> Self {
         let json = match hyper {
             Hyperparameters::PixelCnnPp(hyper) => serde_json::to_value(hyper),
+            Hyperparameters::WaveNet(hyper) => serde_json::to_value(hyper),
         };
         // Numbers and strings always have a value.
         json.unwrap_or_default()
@@ -128,18 +155,26 @@ impl TryFrom<serde_json::Value> for Hyperparameters {
             Some(pixelcnnpp::MODEL) => serde_json::from_value(json)
                 .map(Self::PixelCnnPp)
                 .map_err(|error| error.to_string()),
+            Some(wavenet::MODEL) => serde_json::from_value(json)
+                .map(Self::WaveNet)
+                .map_err(|error| error.to_string()),
             found => Err(format!(
-                "model: expected {:?}, found {found:?}",
-                pixelcnnpp::MODEL
+                "model: expected one of {MODELS:?}, found {found:?}"
             )),
         }
     }
 }
+
+/// The families in metadata.
+const MODELS: [&str; 2] = [pixelcnnpp::MODEL, wavenet::MODEL];
 
 /// Understands the tensors of a file: asks each family whether they are its own.
 ///
 /// # Errors
 /// When two tensors in the file are the same tensor of the model.
 pub(crate) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
+    if wavenet::files::recognised(file) {
+        return wavenet::files::map(file);
+    }
     pixelcnnpp::files::map(file)
 }

@@ -83,6 +83,18 @@ pub(crate) fn find(
     Ok(Some(tensor.values))
 }
 
+/// Takes a tensor of this shape out; its numbers are finite.
+pub(crate) fn need(
+    tensors: &mut Tensors,
+    name: &str,
+    expected: &[usize],
+) -> Result<Vec<f32>, WeightsError> {
+    find(tensors, name, expected)?.ok_or_else(|| WeightsError::Missing {
+        name: name.to_owned(),
+        expected: expected.to_vec(),
+    })
+}
+
 /// Refuses NaN and infinite numbers.
 pub(crate) fn check_finite(name: &str, values: &[f32]) -> Result<(), WeightsError> {
     match values.iter().position(|value| !value.is_finite()) {

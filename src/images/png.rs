@@ -48,14 +48,26 @@ pub struct Provenance {
     /// Its class, for class-conditional models.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<usize>,
+    /// The vector it is conditioned on, for models that have one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vector: Vec<f32>,
+    /// The file of the condition of every position, for models that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
     /// Temperature of the sampling.
     pub temperature: f32,
+    /// Which classes could be drawn at all, where not all of them: `top-k 5`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<String>,
     /// Whether samples were fed back unrounded.
     pub continuous: bool,
     /// Rows that were given, not sampled.
     pub kept_rows: usize,
     /// Screen pixels per image pixel and direction.
     pub scale: usize,
+    /// What the picture shows in place of the values themselves, if anything: `false colours`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shows: Option<String>,
     /// Number of images in the file.
     pub images: usize,
 }
@@ -171,14 +183,22 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
             ));
         }
     };
-    if let Some(scale) = stated_scale(info)
-        && scale > 1
-    {
-        return Err(ImageError::unexpected(
-            path,
-            "an image at its own size",
-            format!("one scaled up {scale} times for viewing"),
-        ));
+    match stated(info) {
+        Some(Stated { shows: Some(_), .. }) => {
+            return Err(ImageError::unexpected(
+                path,
+                "an image",
+                "a picture for viewing, which does not hold the values themselves",
+            ));
+        }
+        Some(Stated { scale, .. }) if scale > 1 => {
+            return Err(ImageError::unexpected(
+                path,
+                "an image at its own size",
+                format!("one scaled up {scale} times for viewing"),
+            ));
+        }
+        _ => {}
     }
     let size = height * width * channels;
     if size as u64 > most {
@@ -199,16 +219,17 @@ pub(super) fn read(path: &Path, file: File, length: u64) -> Result<U8Images, Ima
 
 /// What reading an image needs of its [`Provenance`], whichever version wrote it.
 #[derive(Deserialize)]
-struct Scaled {
+struct Stated {
     scale: usize,
+    #[serde(default)]
+    shows: Option<String>,
 }
 
-/// The scale in the image's provenance, if it has one.
-fn stated_scale(info: &Info<'_>) -> Option<usize> {
+/// The image's provenance, if it has one.
+fn stated(info: &Info<'_>) -> Option<Stated> {
     let chunk = info
         .uncompressed_latin1_text
         .iter()
         .find(|chunk| chunk.keyword == KEYWORD)?;
-    let made: Scaled = serde_json::from_str(&chunk.text).ok()?;
-    Some(made.scale)
+    serde_json::from_str(&chunk.text).ok()
 }

@@ -85,13 +85,19 @@ impl InputEncoding {
 
     /// The value of a code.
     pub fn value(&self, code: u16) -> f32 {
+        self.value_of_level(code.into())
+    }
+
+    /// The value of a number between codes, such as a level that is not whole; of a class, the
+    /// number itself.
+    pub fn value_of_level(&self, level: f32) -> f32 {
         match *self {
             Self::Scaled { codes, limit, .. } => {
                 let centre = centre(codes);
                 // Exact for the usual limit, 1.
-                (f32::from(code) - centre) / centre * limit
+                (level - centre) / centre * limit
             }
-            _ => f32::from(code),
+            _ => level,
         }
     }
 

@@ -21,6 +21,7 @@ mod dtype;
 mod encoding;
 pub mod layout;
 mod map;
+mod medium;
 mod mixture;
 mod op;
 mod schedule;
@@ -37,6 +38,7 @@ pub use cost::MultiplyAdds;
 pub use dtype::Dtype;
 pub use encoding::{Condition, InputEncoding, OutputDistribution};
 pub use map::{ConditionMap, Map, MapArray};
+pub use medium::{Companding, Info, Medium};
 pub use mixture::{BinRule, CoefficientLink, LogisticMixture, MixtureLayout, ScaleLink};
 pub use op::{Destination, Epilogue, Gate, Op, OpId, Phase, Tap};
 pub use schedule::Schedule;
@@ -182,53 +184,6 @@ pub const LARGEST_SIDE: usize = 1 << 16;
 
 /// The most rows where the width is 1.
 pub const LONGEST_SEQUENCE: usize = (1 << 31) - 1;
-
-/// What is known of a network beside its structure: for people, and for files about its images.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// The family's name, such as `PixelCNN++`.
-    pub family: &'static str,
-    /// A short description, for messages.
-    pub summary: String,
-    /// The numbers that fix it, by the names of its original.
-    pub hyperparameters: serde_json::Value,
-    /// The (height, width) it was trained on, if known.
-    pub image_size: Option<(usize, usize)>,
-    /// What its values are.
-    pub medium: Medium,
-}
-
-/// What the values of a network are to people: how files show them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Medium {
-    /// Brightness of pixels.
-    #[default]
-    Pixels,
-    /// Codes of a vector quantiser, without any order.
-    Codes,
-    /// Samples of sound, one per row.
-    Audio {
-        /// Samples per second, where known.
-        sample_rate: Option<u32>,
-        /// How sound is made of values.
-        companding: Companding,
-    },
-}
-
-/// How classes and samples of sound belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Companding {
-    /// Values are samples in -1 to 1.
-    None,
-    /// Classes on the mu-law, mu one less than there are classes: `floor` of the scaled logarithm,
-    /// as in nnmnkwii, which r9y9/wavenet_vocoder uses.
-    MuLaw,
-    /// Classes of equal width: the samples `linspace(-1, 1, classes)`, each standing for those up to
-    /// the next, as in tomlepaine/fast-wavenet.
-    Linear,
-}
 
 /// A network: what a family makes of a model file, and all that a backend is given.
 #[derive(Clone, Debug)]

@@ -2,7 +2,9 @@
 //! and runs on all of them. The CUDA devices are emulated, or with `FASTPIX_TEST_GPU=1` real.
 
 #[macro_use]
-mod devices;
+extern crate test_support;
+
+use test_support::devices;
 
 /// Images do not depend on the batch that they are made in, or on those before it.
 mod batches;

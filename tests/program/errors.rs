@@ -85,8 +85,8 @@ fn bad_options_give_one_line_and_write_nothing() {
         (&["--nonsense"], &["--nonsense"]),
         (&["nonsense"], &["nonsense"]),
         (&["complete", "x.png"], &["--keep-rows"]),
-        (&["complete", "--keep-rows", "1"], &["IMAGES"]),
-        (&["score"], &["IMAGES"]),
+        (&["complete", "--keep-rows", "1"], &["INPUT"]),
+        (&["score"], &["INPUT"]),
         (&["inspect"], &["MODEL"]),
         (&["convert", "avatars"], &["OUT"]),
     ];

@@ -71,7 +71,7 @@ fn sides_are_multiples_of_what_the_levels_ask_for() {
             _ => format!("expected a multiple of {multiple} from {multiple} to 65536"),
         };
         for (height, width, message) in [
-            (0, multiple, format!("height: {expected}, found 0")),
+            (0, 2 * multiple, format!("height: {expected}, found 0")),
             (multiple, 65537, format!("width: {expected}, found 65537")),
             // Half of a multiple; of one level the smallest side is 1.
             (

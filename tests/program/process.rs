@@ -136,7 +136,7 @@ impl Sandbox {
     /// Writes an array of 8-bit images.
     pub fn write_u8(&self, name: &str, shape: [usize; 4], values: &[u8]) {
         let path = self.path(name);
-        let mut writer = images::NpyWriter::create(&path, shape).expect("an array");
+        let mut writer = images::NpyWriter::create(&path, shape[0], &shape[1..]).expect("an array");
         writer.append(values).expect("elements");
         writer.finish().expect("a file");
     }

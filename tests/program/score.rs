@@ -1,4 +1,6 @@
-use crate::process::{Sandbox, noise, read_npy};
+use test_support::checkpoint_files;
+
+use crate::process::{Sandbox, noise, npy, read_npy};
 
 const SHAPE: [usize; 4] = [3, 8, 12, 3];
 
@@ -107,11 +109,21 @@ fn bad_images_are_named_with_what_was_found() {
     sandbox.write_u8("gray.npy", [1, 8, 8, 1], &noise(64));
     sandbox.write_u8("small.npy", [1, 8, 8, 3], &noise(192));
     sandbox.write_u8("large.npy", [1, 8, 12, 3], &noise(288));
-    sandbox.write(
-        "floats.npy",
-        &crate::process::npy(&[1, 4, 4, 3], &[0.0f32; 48]),
-    );
-    sandbox.write("flat.npy", &crate::process::npy(&[4, 4], &[0u8; 16]));
+    let mut floats = [100.5f32; 48];
+    floats[7] = 255.5;
+    let bytes = npy(&[1, 4, 4, 3], &floats);
+    sandbox.write("floats.npy", &bytes);
+    floats[7] = f32::NAN;
+    let bytes = npy(&[1, 4, 4, 3], &floats);
+    sandbox.write("nan.npy", &bytes);
+    let mut wide = [7i64; 48];
+    wide[5] = 256;
+    let bytes = npy(&[1, 4, 4, 3], &wide);
+    sandbox.write("wide.npy", &bytes);
+    wide[5] = -1;
+    let bytes = npy(&[1, 4, 4, 3], &wide);
+    sandbox.write("negative.npy", &bytes);
+    sandbox.write("flat.npy", &npy(&[4, 4], &[0u8; 16]));
     let whole = sandbox.bytes("small.npy");
     sandbox.write("cut.npy", &whole[..whole.len() - 1]);
     sandbox.write("text.png", b"not a picture at all");
@@ -126,8 +138,26 @@ fn bad_images_are_named_with_what_was_found() {
         ),
         (&["gray.npy"], &["gray.npy", "3 channel", "found 1"]),
         (&["small.npy", "large.npy"], &["large.npy", "8x8", "8x12"]),
-        (&["floats.npy"], &["floats.npy", "uint8", "f4"]),
-        (&["flat.npy"], &["flat.npy", "(N, H, W, C)", "[4, 4]"]),
+        (
+            &["floats.npy"],
+            &["floats.npy: expected levels from 0 to 255, found 255.5 at index 7"],
+        ),
+        (
+            &["nan.npy"],
+            &["nan.npy: expected finite numbers, found NaN at index 7"],
+        ),
+        (
+            &["wide.npy"],
+            &["wide.npy: expected whole numbers from 0 to 255, found 256 at index 5"],
+        ),
+        (
+            &["negative.npy"],
+            &["negative.npy: expected whole numbers from 0 to 255, found -1 at index 5"],
+        ),
+        (
+            &["flat.npy"],
+            &["flat.npy", "(N, H, W, C), C 3", "uint8 of shape [4, 4]"],
+        ),
         (&["cut.npy"], &["cut.npy", "[1, 8, 8, 3]", "191 bytes"]),
         (&["text.png"], &["text.png", "PNG", "bytes"]),
         (&["empty.png"], &["empty.png", "PNG", "empty file"]),
@@ -143,9 +173,41 @@ fn bad_images_are_named_with_what_was_found() {
 }
 
 #[test]
+fn levels_have_the_same_score_in_every_type_and_order() {
+    let sandbox = Sandbox::new();
+    let (shape, levels) = ([1, 4, 8, 3], noise(96));
+    let sides = shape.map(|side: usize| side as u64);
+    let score = |bytes: &[u8]| {
+        sandbox.write("given.npy", bytes);
+        sandbox.run(&["score", "given.npy", "--json"]).json()["bits_per_dim"].clone()
+    };
+    let u8s = score(&npy(&sides, &levels));
+    let wide: Vec<i64> = levels.iter().map(|&level| level.into()).collect();
+    assert_eq!(score(&npy(&sides, &wide)), u8s);
+    let u16s: Vec<u16> = levels.iter().map(|&level| level.into()).collect();
+    assert_eq!(score(&npy(&sides, &u16s)), u8s);
+    let doubles: Vec<f64> = levels.iter().map(|&level| level.into()).collect();
+    assert_eq!(score(&npy(&sides, &doubles)), u8s);
+
+    // The same array as its transpose stores it: the first index runs fastest.
+    let mut fortran = Vec::new();
+    for at in 0..96 {
+        let (row, rest) = (at % 4, at / 4);
+        let (column, channel) = (rest % 8, rest / 8);
+        fortran.push(levels[(row * 8 + column) * 3 + channel]);
+    }
+    let bytes = checkpoint_files::npy("|u1", true, "(1, 4, 8, 3)", &fortran);
+    assert_eq!(score(&bytes), u8s);
+
+    // Levels between codes are taken as they are.
+    let between: Vec<f32> = levels.iter().map(|&l| f32::from(l) * 0.999).collect();
+    assert_ne!(score(&npy(&sides, &between)), u8s);
+}
+
+#[test]
 fn a_header_cannot_claim_more_than_the_file_holds() {
     let sandbox = Sandbox::new();
-    let huge = crate::process::npy(&[0, 4, 4, 3], &[0u8; 0]);
+    let huge = npy(&[0, 4, 4, 3], &[0u8; 0]);
     let text = String::from_utf8_lossy(&huge[10..]).replace("(0, 4", "(9999999999, 4");
     let mut bytes = huge[..10].to_vec();
     bytes.extend_from_slice(&text.as_bytes()[..huge.len() - 10 - 9]);

@@ -2,16 +2,17 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use fastpix::network::Medium;
 
 use crate::Outcome;
-use crate::sampling::{Job, Kept, Sampling, SamplingArguments};
-use crate::sources::SourceArguments;
+use crate::inputs::InputArguments;
+use crate::sampling::{Beginning, Job, Kept, Sampling, SamplingArguments};
 
 /// Options of `complete`.
 #[derive(Debug, Args)]
 pub struct Complete {
     #[command(flatten)]
-    source: SourceArguments,
+    inputs: InputArguments,
     /// Rows that are kept, from the top.
     #[arg(long, value_name = "K")]
     keep_rows: usize,
@@ -22,8 +23,14 @@ pub struct Complete {
 /// Runs the command.
 pub fn run(arguments: &Complete) -> Result<Outcome> {
     let sampling = Sampling::new(&arguments.sampling)?;
-    let source = arguments.source.read(sampling.graph())?;
-    let [count, height, width, _] = source.images.shape;
+    let engine = sampling.engine();
+    ensure!(
+        !matches!(engine.info().medium, Medium::Audio { .. }),
+        "complete: expected a model of images or codes, found one of sound; \
+         use generate --prime FILE.wav"
+    );
+    let images = arguments.inputs.read(engine)?;
+    let [count, height, width, _] = images.shape();
     ensure!(
         arguments.keep_rows <= height,
         "--keep-rows: expected 0 to {height}, the height of the images, found {}",
@@ -32,10 +39,12 @@ pub fn run(arguments: &Complete) -> Result<Outcome> {
     sampling.run(&Job {
         size: (height, width),
         count: Some(count),
-        kept: Some(Kept {
-            images: source.images,
+        labels: arguments.inputs.labels(count)?,
+        beginning: Beginning::Rows(Kept {
+            images,
             rows: arguments.keep_rows,
         }),
-        labels: source.labels,
+        conditions: sampling.conditions()?,
+        sounds: None,
     })
 }

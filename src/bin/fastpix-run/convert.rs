@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use fastpix::network::Dtype;
 
-use crate::model;
+use crate::model::{self, HparamsArguments};
 use crate::{Outcome, output};
 
 /// Options of `convert`.
@@ -21,6 +21,8 @@ pub struct Convert {
     /// Take the raw weights of a checkpoint that also holds moving averages.
     #[arg(long)]
     raw_weights: bool,
+    #[command(flatten)]
+    hparams: HparamsArguments,
     /// What the matrices are stored as; f32 keeps every bit.
     #[arg(long, value_enum, default_value_t = StoredAs::F32)]
     precision: StoredAs,
@@ -49,7 +51,9 @@ impl From<StoredAs> for Dtype {
 
 /// Runs the command.
 pub fn run(arguments: &Convert) -> Result<Outcome> {
-    let checkpoint = model::load(&arguments.input, arguments.raw_weights)?;
+    let options = arguments.hparams.options(&arguments.input)?;
+    let options = options.raw_weights(arguments.raw_weights);
+    let checkpoint = model::load(&arguments.input, &options)?;
     // Only a model that can be used is written.
     checkpoint.clone().into_network()?;
     checkpoint.save_as(&arguments.out, arguments.precision.into())?;

@@ -1,47 +1,48 @@
-//! `generate`: sample new images.
+//! `generate`: sample new images, codes or sounds.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::Outcome;
-use crate::sampling::{Job, Sampling, SamplingArguments};
+use crate::extent::ExtentArguments;
+use crate::sampling::{Beginning, Job, Sampling, SamplingArguments};
+use crate::sounds::SoundArguments;
 
 /// Options of `generate`.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Number of images.
+    /// Number of images or sounds.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     count: u64,
     /// Go on until Ctrl-C.
     #[arg(long, conflicts_with_all = ["count", "npy"])]
     forever: bool,
-    /// Height and width, multiples of 4 for models of three levels; by default what the model was trained on.
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    size: Option<(usize, usize)>,
+    #[command(flatten)]
+    extent: ExtentArguments,
+    #[command(flatten)]
+    sounds: SoundArguments,
     #[command(flatten)]
     sampling: SamplingArguments,
-}
-
-/// The size for models that do not state theirs: that of the published CIFAR-10 model.
-const DEFAULT_SIZE: (usize, usize) = (32, 32);
-
-/// Parses `HxW`.
-pub fn size(text: &str) -> Result<(usize, usize)> {
-    let sides = text.split_once('x').map(|(h, w)| (h.parse(), w.parse()));
-    match sides {
-        Some((Ok(height), Ok(width))) => Ok((height, width)),
-        _ => bail!("expected HxW, for example 32x32"),
-    }
 }
 
 /// Runs the command.
 pub fn run(arguments: &Generate) -> Result<Outcome> {
     let sampling = Sampling::new(&arguments.sampling)?;
-    let own = sampling.info().image_size;
+    let engine = sampling.engine();
+    let conditions = sampling.conditions()?;
+    let extent = &arguments.extent;
+    let rate = extent.sample_rate(engine.info())?;
+    let size = extent.size(engine.info(), &conditions)?;
+    let sounds = arguments
+        .sounds
+        .files(engine, rate, &arguments.sampling.save_dir)?;
+    let prime = arguments.sounds.prime(engine, rate, size.0)?;
     sampling.run(&Job {
-        size: arguments.size.or(own).unwrap_or(DEFAULT_SIZE),
+        size,
         count: (!arguments.forever).then_some(arguments.count as usize),
-        kept: None,
+        beginning: prime.map_or(Beginning::None, Beginning::Same),
         labels: None,
+        conditions,
+        sounds,
     })
 }

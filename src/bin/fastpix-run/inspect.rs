@@ -9,7 +9,7 @@ use fastpix::checkpoint::{Averages, Checkpoint, Inspection};
 use fastpix::families::Hyperparameters;
 use serde_json::json;
 
-use crate::model;
+use crate::model::{self, HparamsArguments};
 use crate::{Outcome, output};
 
 /// Options of `inspect`.
@@ -18,6 +18,8 @@ pub struct Inspect {
     /// Model file of any known format, or an embedded model: avatars, fashion.
     #[arg(value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    hparams: HparamsArguments,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -25,10 +27,11 @@ pub struct Inspect {
 
 /// Runs the command.
 pub fn run(arguments: &Inspect) -> Result<Outcome> {
+    let options = arguments.hparams.options(&arguments.model)?;
     let embedded = model::embedded(&arguments.model);
     let inspection = match embedded {
         Some(model) => model.inspect()?,
-        None => Checkpoint::inspect(&arguments.model)?,
+        None => Checkpoint::inspect_with(&arguments.model, &options)?,
     };
     let card = embedded.map(|model| model.card);
     if arguments.json {

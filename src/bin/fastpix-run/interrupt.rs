@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use fastpix::EngineError;
 
 static CANCEL: AtomicBool = AtomicBool::new(false);
 
@@ -18,4 +19,10 @@ pub fn listen() -> Result<&'static AtomicBool> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(&CANCEL)
+}
+
+/// Whether a run ended with this error because it was stopped.
+pub fn is_cancelled(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<EngineError>();
+    error.is_some_and(EngineError::is_cancelled)
 }

@@ -1,26 +1,31 @@
-//! `fastpix-run`: samples, completes and scores images with PixelCNN++ models.
+//! `fastpix-run`: samples, completes and scores images, codes and sounds.
 
 mod bench;
+mod choice;
 mod complete;
+mod conditions;
 mod convert;
 mod doctor;
+mod extent;
 mod generate;
 mod hints;
+mod inputs;
 mod inspect;
 mod interrupt;
 mod model;
 mod output;
+mod outputs;
 mod progress;
 mod sampling;
 mod score;
-mod sources;
+mod sounds;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Samples images from PixelCNN++ models, fast and exact.
+/// Samples images, codes and sounds from autoregressive models, fast and exact.
 ///
 /// Without a subcommand it generates: `fastpix-run --count 4` is `fastpix-run generate --count 4`.
 #[derive(Debug, Parser)]
@@ -39,11 +44,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sample new images.
+    /// Sample new images, codes or sounds.
     Generate(generate::Generate),
-    /// Keep the first rows of given images and sample the rest.
+    /// Keep the first rows of given images or codes and sample the rest.
     Complete(complete::Complete),
-    /// Measure bits per dimension of given images.
+    /// Measure bits per dimension of given images, codes or sounds.
     Score(score::Score),
     /// Show what a model file holds.
     Inspect(inspect::Inspect),

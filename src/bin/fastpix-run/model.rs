@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions};
+use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions, read_hparams};
 use fastpix::cpu::isa::Isa;
 use fastpix::images::WeightsChoice;
 use fastpix::models::{self, EmbeddedModel};
@@ -19,6 +19,33 @@ pub struct ModelArguments {
     /// Use the raw weights of a checkpoint that also holds moving averages.
     #[arg(long)]
     pub raw_weights: bool,
+    #[command(flatten)]
+    pub hparams: HparamsArguments,
+}
+
+/// What a model file may leave out.
+#[derive(Debug, Args)]
+pub struct HparamsArguments {
+    /// Hyperparameters in the original's own form, for model files that do not hold them; by
+    /// default the file hparams.json beside the model, if there is one.
+    #[arg(long, value_name = "FILE.json")]
+    pub hparams: Option<PathBuf>,
+}
+
+impl HparamsArguments {
+    /// How to load a model, embedded or not.
+    pub fn options(&self, model: &Path) -> Result<LoadOptions> {
+        let options = LoadOptions::new();
+        let Some(path) = &self.hparams else {
+            return Ok(options);
+        };
+        ensure!(
+            embedded(model).is_none(),
+            "--hparams: expected a model file, found the embedded model {}",
+            model.display()
+        );
+        Ok(options.hparams(read_hparams(path)?))
+    }
 }
 
 /// Where and in which precision it runs.
@@ -102,12 +129,11 @@ pub fn embedded(model: &Path) -> Option<&'static EmbeddedModel> {
 }
 
 /// Loads a model file or an embedded model.
-pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
+pub fn load(model: &Path, options: &LoadOptions) -> Result<Checkpoint> {
     if let Some(model) = embedded(model) {
         return Ok(model.checkpoint()?);
     }
-    let options = LoadOptions::new().raw_weights(raw_weights);
-    let checkpoint = Checkpoint::open(model, &options);
+    let checkpoint = Checkpoint::open(model, options);
     // A mistyped name looks like a file that does not exist.
     let name_only = model.components().count() == 1 && model.extension().is_none();
     if checkpoint.is_err() && name_only && !model.exists() {
@@ -119,7 +145,8 @@ pub fn load(model: &Path, raw_weights: bool) -> Result<Checkpoint> {
 
 /// Loads the model and prepares it on the device; also says which weights of the file it has.
 pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<(Engine, WeightsChoice)> {
-    let checkpoint = load(&model.model, model.raw_weights)?;
+    let options = model.hparams.options(&model.model)?;
+    let checkpoint = load(&model.model, &options.raw_weights(model.raw_weights))?;
     let choice = match checkpoint.averages {
         Averages::Present { used: true } => WeightsChoice::Averages,
         Averages::Present { used: false } | Averages::Absent => WeightsChoice::Raw,

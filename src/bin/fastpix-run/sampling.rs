@@ -1,23 +1,26 @@
 //! What `generate` and `complete` share: the options of sampling, and the loop over batches that
-//! writes every image as soon as it is complete.
+//! writes every image or sound as soon as it is complete.
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fastpix::backend::Prefix;
-use fastpix::images::{self, ContactSheet, NpyWriter, Provenance, WeightsChoice, write_png};
-use fastpix::network::{Graph, Info};
-use fastpix::{
-    Dtype, Engine, EngineError, EvaluationMode, Hooks, ImageRequest, SampleRequest, Samples,
-    U8Images,
-};
+use fastpix::images::{Provenance, WeightsChoice};
+use fastpix::network::{Medium, OutputDistribution};
+use fastpix::{Dtype, Engine, EvaluationMode, ImageRequest, SampleRequest};
 use serde::Serialize;
 
+use crate::choice::ChoiceArguments;
+use crate::conditions::{ConditionArguments, Conditions};
+use crate::inputs::Inputs;
 use crate::model::{self, DeviceArguments, ModelArguments};
+use crate::outputs::pictures::{Pictures, Run};
+use crate::outputs::sounds::{SoundFiles, Sounds};
+use crate::outputs::{Outputs, Watch};
 use crate::progress::Progress;
 use crate::{Outcome, interrupt, output};
 
@@ -29,7 +32,7 @@ pub const LARGEST_BATCH: usize = 1 << 30;
 pub struct SamplingArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Images sampled together.
+    /// Images or sounds sampled together.
     #[arg(long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch_size: u16,
     /// Key of the random numbers: the same seed gives the same images.
@@ -38,25 +41,32 @@ pub struct SamplingArguments {
     /// Class for class-conditional models; `all` takes them in turn.
     #[arg(long, value_name = "K|all")]
     class: Option<ClassChoice>,
+    #[command(flatten)]
+    conditions: ConditionArguments,
     /// Below 1 the likeliest images, above 1 more varied ones.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
-    /// Feed samples back without rounding them to 8 bits, as the original program does.
+    #[command(flatten)]
+    choice: ChoiceArguments,
+    /// Feed samples of pixels back without rounding them to 8 bits, as the original program does;
+    /// those of sound never are.
     #[arg(long)]
     continuous: bool,
     /// Evaluate the whole network for every pixel: the slow baseline.
     #[arg(long)]
     naive: bool,
-    /// Folder of the PNGs, made if needed.
+    /// Folder of the PNGs or WAVs, made if needed. PNGs of codes are in false colours, with a
+    /// .npy file of the codes (1, H, W) beside each.
     #[arg(long, value_name = "DIR", default_value = "samples")]
-    save_dir: PathBuf,
+    pub save_dir: PathBuf,
     /// Index of the first image; an image depends on the model, the seed and its index only.
     #[arg(long, value_name = "I", default_value_t = 0)]
     first_image: u64,
     /// Screen pixels per image pixel and direction in the PNGs, for viewing.
     #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     scale: u16,
-    /// Also write all images to a NumPy array (N, H, W, C): uint8, or with --continuous f32.
+    /// Also write all images to a NumPy array (N, H, W, C): uint8, or with --continuous f32. Codes
+    /// become uint16 (N, H, W), sounds f32 (N, T).
     #[arg(long, value_name = "FILE")]
     npy: Option<PathBuf>,
     /// Print one JSON object about the run.
@@ -87,12 +97,22 @@ impl FromStr for ClassChoice {
     }
 }
 
-/// The images whose first rows are kept.
+/// Images whose first rows are kept.
 pub struct Kept {
     /// The images.
-    pub images: U8Images,
+    pub images: Inputs,
     /// Rows kept of each.
     pub rows: usize,
+}
+
+/// What images or sounds begin with.
+pub enum Beginning {
+    /// Nothing is given.
+    None,
+    /// Rows of an image, each its own.
+    Rows(Kept),
+    /// The same for all.
+    Same(Prefix),
 }
 
 /// What to sample.
@@ -101,10 +121,14 @@ pub struct Job {
     pub size: (usize, usize),
     /// Number of images; `None` goes on until it is stopped.
     pub count: Option<usize>,
-    /// Images to complete.
-    pub kept: Option<Kept>,
+    /// What they begin with.
+    pub beginning: Beginning,
     /// Class of each image.
     pub labels: Option<Vec<usize>>,
+    /// What else they are conditioned on.
+    pub conditions: Conditions,
+    /// How sounds become files, for models of sound.
+    pub sounds: Option<SoundFiles>,
 }
 
 /// A model ready to sample.
@@ -117,16 +141,33 @@ pub struct Sampling<'a> {
 /// The JSON object about a run.
 #[derive(Serialize)]
 struct Summary<'a> {
-    images: usize,
+    #[serde(flatten)]
+    made: Made,
     seconds: f64,
-    images_per_second: f64,
     device: String,
     precision: String,
     seed: u64,
     model: String,
-    size: [usize; 2],
     interrupted: bool,
     files: &'a [String],
+}
+
+/// What was made, in numbers.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Made {
+    Images {
+        images: usize,
+        images_per_second: f64,
+        size: [usize; 2],
+    },
+    Sounds {
+        sounds: usize,
+        /// Of each sound.
+        samples: usize,
+        samples_per_second: f64,
+        sample_rate: u32,
+    },
 }
 
 impl<'a> Sampling<'a> {
@@ -140,39 +181,44 @@ impl<'a> Sampling<'a> {
         })
     }
 
-    /// The model's structure.
-    pub fn graph(&self) -> &Graph {
-        self.engine.graph()
+    /// The model on its device.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
-    /// What else is known of the model.
-    pub fn info(&self) -> &Info {
-        self.engine.info()
+    /// Reads what the options say that images are conditioned on.
+    pub fn conditions(&self) -> Result<Conditions> {
+        self.arguments.conditions.read(&self.engine)
     }
 
-    /// Samples and writes the images.
+    /// Samples and writes the images or sounds.
     pub fn run(&self, job: &Job) -> Result<Outcome> {
         let batch_size = usize::from(self.arguments.batch_size);
         let first = self.request(job, 0, batch_size.min(job.count.unwrap_or(batch_size)));
         self.check(job, &first)?;
         let cancel = interrupt::listen()?;
-        let mut files = Files::create(self, job)?;
-        let progress = Progress::new(job.count, job.size);
+        let mut outputs = self.outputs(job)?;
+        let progress = Progress::new(job.count, job.size, self.engine.info().medium);
         let start = Instant::now();
         let mut done = 0;
         let mut interrupted = false;
         let mut request = first;
         while !request.images.is_empty() {
-            let images = match self.sample(&request, done, &progress, cancel) {
-                Ok(images) => images,
-                Err(error) if error.is_cancelled() => {
+            let batch = request.images.len();
+            let mut report = |pixels, _total| progress.set(done, batch, pixels);
+            let watch = Watch {
+                cancel,
+                progress: &mut report,
+            };
+            match outputs.batch(&self.engine, &request, watch) {
+                Ok(()) => {}
+                Err(error) if interrupt::is_cancelled(&error) => {
                     interrupted = true;
                     break;
                 }
-                Err(error) => return Err(error.into()),
-            };
-            files.write(self, job, &request, &images)?;
-            done += request.images.len();
+                Err(error) => return Err(error),
+            }
+            done += batch;
             interrupted = cancel.load(Ordering::Relaxed);
             if interrupted {
                 break;
@@ -184,13 +230,53 @@ impl<'a> Sampling<'a> {
         }
         let seconds = start.elapsed().as_secs_f64();
         progress.finish();
-        files.finish(done)?;
-        self.report(job, done, seconds, interrupted, &files.names)?;
+        outputs.finish(done)?;
+        self.report(job, done, seconds, interrupted, outputs.names().all())?;
         Ok(if done == 0 {
             Outcome::NothingDone
         } else {
             Outcome::Done
         })
+    }
+
+    /// The files that this run will write.
+    fn outputs(&self, job: &Job) -> Result<Box<dyn Outputs>> {
+        let arguments = self.arguments;
+        let npy = arguments.npy.as_deref();
+        if let Some(files) = &job.sounds {
+            let shape = [job.count.unwrap_or(0), job.size.0];
+            let sounds = Sounds::create(files, shape, npy, arguments.json)?;
+            return Ok(Box::new(sounds));
+        }
+        let made = Provenance {
+            model: arguments.model.model.display().to_string(),
+            weights: self.weights,
+            device: self.engine.device(),
+            dtype: Dtype::from(arguments.device.precision).to_string(),
+            seed: arguments.seed,
+            index: arguments.first_image,
+            class: None,
+            vector: Vec::new(),
+            map: (job.conditions.map_file()).map(|file| file.display().to_string()),
+            temperature: arguments.temperature,
+            truncation: arguments.choice.in_words(),
+            continuous: arguments.continuous,
+            kept_rows: match &job.beginning {
+                Beginning::Rows(kept) => kept.rows,
+                Beginning::None | Beginning::Same(_) => 0,
+            },
+            scale: usize::from(arguments.scale),
+            shows: None,
+            images: 1,
+        };
+        let run = Run {
+            count: job.count.unwrap_or(0),
+            size: job.size,
+            folder: &arguments.save_dir,
+            npy,
+            names: arguments.json,
+        };
+        Ok(Box::new(Pictures::create(&self.engine, &run, made)?))
     }
 
     /// The batch of `count` images after the first `done` ones.
@@ -199,24 +285,23 @@ impl<'a> Sampling<'a> {
         let images = (done..done + count)
             .map(|position| {
                 let index = arguments.first_image.wrapping_add(position as u64);
-                ImageRequest {
-                    class: self.class(job, position, index),
-                    prefix: job.kept.as_ref().map_or(Prefix::default(), |kept| {
-                        let [_, height, width, channels] = kept.images.shape;
-                        let row = width * channels;
-                        let image = &kept.images.values[position * height * row..];
-                        let kept = image[..kept.rows * row].iter();
-                        let kept: Vec<u16> = kept.map(|&value| value.into()).collect();
-                        kept.into()
-                    }),
-                    ..ImageRequest::new(index)
-                }
+                let mut image = ImageRequest::new(index);
+                image.class = self.class(job, position, index);
+                image.vector = job.conditions.vector(position).to_vec();
+                image.map = job.conditions.map(position).cloned();
+                image.prefix = match &job.beginning {
+                    Beginning::None => Prefix::default(),
+                    Beginning::Rows(kept) => kept.images.prefix(position, kept.rows),
+                    Beginning::Same(prefix) => prefix.clone(),
+                };
+                image
             })
             .collect();
         SampleRequest::of(job.size, images)
             .seed(arguments.seed)
             .temperature(arguments.temperature)
-            .continuous(arguments.continuous)
+            .truncation(arguments.choice.truncation())
+            .continuous(arguments.continuous || job.sounds.is_some())
             .mode(match arguments.naive {
                 true => EvaluationMode::WholeImage,
                 false => EvaluationMode::Cached,
@@ -230,7 +315,7 @@ impl<'a> Sampling<'a> {
         match self.arguments.class? {
             ClassChoice::One(class) => Some(class),
             // Without classes there is none to take, and the request says so.
-            ClassChoice::All => Some(match self.graph().condition().classes() {
+            ClassChoice::All => Some(match self.engine.graph().condition().classes() {
                 Some(classes) => (index % classes as u64) as usize,
                 None => 0,
             }),
@@ -239,198 +324,106 @@ impl<'a> Sampling<'a> {
 
     /// Refuses a request that cannot be served before anything is written.
     fn check(&self, job: &Job, first: &SampleRequest) -> Result<()> {
-        let (height, width) = job.size;
-        let channels = self.graph().channels();
+        let arguments = self.arguments;
+        let graph = self.engine.graph();
+        if matches!(graph.output(), OutputDistribution::Categorical { .. }) {
+            ensure!(
+                !arguments.continuous,
+                "--continuous: the model draws classes, which are never rounded"
+            );
+        }
+        if matches!(self.engine.info().medium, Medium::Audio { .. }) {
+            ensure!(
+                arguments.scale == 1,
+                "--scale: the model is one of sound, not of images"
+            );
+        }
+        job.conditions.check(job.count)?;
         self.engine.check(first)?;
-        if let Some(labels) = &job.labels {
-            for position in first.images.len()..labels.len() {
+        if job.labels.is_some() || job.conditions.differ() {
+            for position in first.images.len()..job.count.unwrap_or(0) {
                 let request = self.request(job, position, 1);
                 self.engine
                     .check(&request)
                     .with_context(|| format!("image {position}"))?;
             }
         }
+        let (height, width) = job.size;
+        let channels = graph.channels();
         let numbers = height * width * channels * first.images.len();
+        // Sounds are not held unless an array of them is wanted.
         ensure!(
-            numbers <= LARGEST_BATCH,
+            numbers <= LARGEST_BATCH || (job.sounds.is_some() && arguments.npy.is_none()),
             "batch: expected at most {LARGEST_BATCH} numbers, found {} images of \
              {height}x{width}x{channels}; use a smaller --batch-size or --size",
             first.images.len()
         );
-        let last = self
-            .arguments
+        let last = arguments
             .first_image
             .checked_add(job.count.unwrap_or(1) as u64);
         ensure!(
             last.is_some(),
             "--first-image: expected image indices below 2^64, found {}",
-            self.arguments.first_image
+            arguments.first_image
         );
         Ok(())
-    }
-
-    fn sample(
-        &self,
-        request: &SampleRequest,
-        done: usize,
-        progress: &Progress,
-        cancel: &AtomicBool,
-    ) -> Result<Samples, EngineError> {
-        let batch = request.images.len();
-        let mut report = |pixels, _total| progress.set(done, batch, pixels);
-        let mut hooks = Hooks::new().cancel(cancel).progress(&mut report);
-        self.engine.sample_with(request, &mut hooks)
     }
 
     fn report(
         &self,
         job: &Job,
-        images: usize,
+        count: usize,
         seconds: f64,
         interrupted: bool,
         files: &[String],
     ) -> Result<()> {
         let arguments = self.arguments;
-        let images_per_second = images as f64 / seconds.max(f64::MIN_POSITIVE);
+        let per_second = count as f64 / seconds.max(f64::MIN_POSITIVE);
+        let samples_per_second = per_second * job.size.0 as f64;
         if arguments.json {
+            let made = match &job.sounds {
+                None => Made::Images {
+                    images: count,
+                    images_per_second: per_second,
+                    size: job.size.into(),
+                },
+                Some(files) => Made::Sounds {
+                    sounds: count,
+                    samples: job.size.0,
+                    samples_per_second,
+                    sample_rate: files.sample_rate,
+                },
+            };
             return output::print_json(&Summary {
-                images,
+                made,
                 seconds,
-                images_per_second,
                 device: self.engine.device(),
                 precision: Dtype::from(arguments.device.precision).to_string(),
                 seed: arguments.seed,
                 model: arguments.model.model.display().to_string(),
-                size: job.size.into(),
                 interrupted,
                 files,
             });
         }
         let stopped = if interrupted { "stopped: " } else { "" };
+        let (what, rate, folder) = match &job.sounds {
+            None => (
+                format!("{count} images"),
+                format!("{per_second:.2} images/s"),
+                &arguments.save_dir,
+            ),
+            Some(files) => (
+                format!("{count} sounds of {} samples", job.size.0),
+                format!("{samples_per_second:.0} samples/s"),
+                &files.folder,
+            ),
+        };
         output::tell(&format!(
-            "{stopped}{images} images in {seconds:.1} s ({images_per_second:.2} images/s) on {}, \
-             seed {}, in {}",
+            "{stopped}{what} in {seconds:.1} s ({rate}) on {}, seed {}, in {}",
             self.engine.device(),
             arguments.seed,
-            arguments.save_dir.display()
+            folder.display()
         ));
-        Ok(())
-    }
-}
-
-/// The files of a run.
-struct Files {
-    names: Vec<String>,
-    keep_names: bool,
-    rounded: Option<NpyWriter<u8>>,
-    values: Option<NpyWriter<f32>>,
-    npy: Option<PathBuf>,
-}
-
-impl Files {
-    /// Makes the folder and makes sure that it can be written to.
-    fn create(sampling: &Sampling<'_>, job: &Job) -> Result<Self> {
-        let arguments = sampling.arguments;
-        let channels = sampling.graph().channels();
-        let shape = [job.count.unwrap_or(0), job.size.0, job.size.1, channels];
-        let mut files = Self {
-            names: Vec::new(),
-            keep_names: arguments.json,
-            rounded: None,
-            values: None,
-            npy: arguments.npy.clone(),
-        };
-        match &arguments.npy {
-            Some(path) if arguments.continuous => {
-                files.values = Some(NpyWriter::create(path, shape)?);
-            }
-            Some(path) => files.rounded = Some(NpyWriter::create(path, shape)?),
-            None => {}
-        }
-        let folder = &arguments.save_dir;
-        std::fs::create_dir_all(folder)
-            .and_then(|()| images::check_folder(folder))
-            .with_context(|| format!("{}: cannot write to this folder", folder.display()))?;
-        Ok(files)
-    }
-
-    /// Writes a complete batch: each image, and all of them as tiles.
-    fn write(
-        &mut self,
-        sampling: &Sampling<'_>,
-        job: &Job,
-        request: &SampleRequest,
-        images: &Samples,
-    ) -> Result<()> {
-        let arguments = sampling.arguments;
-        let rounded = images.to_u8().values;
-        let [count, height, width, channels] = images.shape;
-        let size = height * width * channels;
-        let made = |item: &ImageRequest, images: usize| Provenance {
-            model: arguments.model.model.display().to_string(),
-            weights: sampling.weights,
-            device: sampling.engine.device(),
-            dtype: Dtype::from(arguments.device.precision).to_string(),
-            seed: arguments.seed,
-            index: item.index,
-            class: item.class,
-            temperature: arguments.temperature,
-            continuous: arguments.continuous,
-            kept_rows: job.kept.as_ref().map_or(0, |kept| kept.rows),
-            scale: usize::from(arguments.scale),
-            images,
-        };
-        let picture = |values, count| {
-            ContactSheet::new(
-                [count, height, width, channels],
-                values,
-                usize::from(arguments.scale),
-            )
-        };
-        for (item, image) in request.images.iter().zip(rounded.chunks_exact(size)) {
-            let path = arguments
-                .save_dir
-                .join(format!("image-{:06}.png", item.index));
-            write_png(&path, &picture(image, 1), &made(item, 1))?;
-            self.add_name(path);
-        }
-        if let [first, .., last] = request.images.as_slice() {
-            let path = arguments
-                .save_dir
-                .join(format!("grid-{:06}-{:06}.png", first.index, last.index));
-            write_png(&path, &picture(&rounded, count), &made(first, count))?;
-            self.add_name(path);
-        }
-        if let Some(writer) = &mut self.rounded {
-            writer.append(&rounded)?;
-        }
-        if let Some(writer) = &mut self.values {
-            writer.append(&images.values)?;
-        }
-        Ok(())
-    }
-
-    fn add_name(&mut self, path: PathBuf) {
-        if self.keep_names {
-            self.names.push(path.display().to_string());
-        }
-    }
-
-    /// Completes the array, unless it would be empty.
-    fn finish(&mut self, images: usize) -> Result<()> {
-        let (rounded, values) = (self.rounded.take(), self.values.take());
-        if images == 0 {
-            return Ok(());
-        }
-        if let Some(rounded) = rounded {
-            rounded.finish()?;
-        }
-        if let Some(values) = values {
-            values.finish()?;
-        }
-        if let Some(path) = self.npy.take() {
-            self.add_name(path);
-        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod checkpoint_files;
 pub mod child;
 pub mod device;
+pub mod devices;
 pub mod engine;
 pub mod networks;
 pub mod reference;

@@ -17,11 +17,11 @@ use clap::Args;
 use fastpix::atomic_file::AtomicFile;
 use fastpix::cpu::WHOLE_IMAGES;
 use fastpix::families::pixelcnnpp::{self, Hyperparameters};
-use fastpix::{Device, Engine, EngineError, Network};
+use fastpix::{Device, Engine, Network};
 
-use crate::model::{self, DeviceArguments};
+use crate::model::{self, DeviceArguments, HparamsArguments};
 use crate::sampling::LARGEST_BATCH;
-use crate::{Outcome, generate, interrupt, output};
+use crate::{Outcome, extent, interrupt, output};
 use measure::Subject;
 use plot::Format;
 use report::Report;
@@ -37,11 +37,13 @@ pub struct Bench {
     /// shape of the published CIFAR-10 model (nr_resnet 5, 160 filters, 10 mixtures).
     #[arg(long, value_name = "PATH|NAME")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    hparams: HparamsArguments,
     /// Batch sizes, at the first image size.
     #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch_sizes: Vec<u16>,
     /// Image sizes, at the largest batch size; sides are multiples of 4 for models of three levels.
-    #[arg(long, value_name = "HxW,...", value_delimiter = ',', default_value = "32x32,48x48,64x64", value_parser = generate::size)]
+    #[arg(long, value_name = "HxW,...", value_delimiter = ',', default_value = "32x32,48x48,64x64", value_parser = extent::size)]
     sizes: Vec<(usize, usize)>,
     /// Takes the best of this many runs.
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -93,7 +95,7 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         ordinals.is_none() || arguments.plot.is_none(),
         "--plot: expected --device auto or cpu, found a CUDA device; its charts are of the CPU"
     );
-    let (name, network) = network(arguments.model.as_deref())?;
+    let (name, network) = network(arguments.model.as_deref(), &arguments.hparams)?;
     let device = ordinals.map_or(Device::Cpu, |ordinals| Device::Cuda(ordinals.into()));
     let engine = Engine::new(&network, &arguments.device.options().device(device))?;
     drop(network);
@@ -144,21 +146,15 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
 fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(report) => Ok(Some(report)),
-        Err(error)
-            if error
-                .downcast_ref::<EngineError>()
-                .is_some_and(EngineError::is_cancelled) =>
-        {
-            Ok(None)
-        }
+        Err(error) if interrupt::is_cancelled(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// The model and what to call it.
-fn network(model: Option<&Path>) -> Result<(String, Network)> {
+fn network(model: Option<&Path>, hparams: &HparamsArguments) -> Result<(String, Network)> {
     if let Some(path) = model {
-        let network = model::load(path, false)?.into_network()?;
+        let network = model::load(path, &hparams.options(path)?)?.into_network()?;
         return Ok((path.display().to_string(), network));
     }
     let published = Hyperparameters::published_cifar();

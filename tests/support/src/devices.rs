@@ -1,8 +1,9 @@
 //! The devices, and tests for each of them.
 
 use fastpix::Dtype;
-use test_support::device::on_a_device;
-use test_support::engine::{Target, cpu, cuda};
+
+use crate::device::on_a_device;
+use crate::engine::{Target, cpu, cuda};
 
 /// A device and what it computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,7 @@ pub enum Device {
 }
 
 impl Device {
+    /// Where and in what an engine computes there.
     pub fn target(self) -> Target {
         let target = match self {
             Self::Cpu | Self::CpuBf16 => cpu(),
@@ -25,6 +27,7 @@ impl Device {
         target.dtype(self.dtype())
     }
 
+    /// What it computes in.
     pub fn dtype(self) -> Dtype {
         match self {
             Self::Cpu | Self::CudaGraph | Self::CudaStream => Dtype::F32,
@@ -33,6 +36,7 @@ impl Device {
         }
     }
 
+    /// Whether it is the CPU.
     pub fn is_cpu(self) -> bool {
         matches!(self, Self::Cpu | Self::CpuBf16)
     }
@@ -60,9 +64,10 @@ impl Device {
 /// Makes tests of a function that takes a device: on every device, or on those that are named. They
 /// lie in a module with the function's name. Stream launches are named where they matter:
 /// `tests/cuda` finds that they change no bit of what graphs give.
+#[macro_export]
 macro_rules! test_on_devices {
     ($body:ident) => {
-        test_on_devices!($body: Cpu, CpuBf16, CudaGraph, CudaF16, CudaBf16);
+        $crate::test_on_devices!($body: Cpu, CpuBf16, CudaGraph, CudaF16, CudaBf16);
     };
     ($body:ident: $($device:ident),+) => {
         #[allow(non_snake_case, reason = "named as the device is")]
@@ -70,7 +75,7 @@ macro_rules! test_on_devices {
             $(
                 #[test]
                 fn $device() {
-                    crate::devices::Device::$device.run(super::$body);
+                    $crate::devices::Device::$device.run(super::$body);
                 }
             )+
         }
