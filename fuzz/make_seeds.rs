@@ -8,7 +8,7 @@ mod checkpoint_files;
 use std::path::Path;
 
 use checkpoint_files::pytorch::{self, Norm};
-use checkpoint_files::{checkpoint, saved, smallest, tensorflow, tensors};
+use checkpoint_files::{checkpoint, flax, saved, smallest, tensorflow, tensors};
 
 fn seed(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,6 +35,25 @@ fn main() {
         "model",
         &[&length[..], index, data].concat(),
     );
+
+    let files = tensorflow::object_based(&tensorflow::object_graph());
+    let (index, data) = (&files[0].1, &files[1].1);
+    let length = (index.len() as u32).to_le_bytes();
+    seed(
+        "tensorflow_v2",
+        "object_based",
+        &[&length[..], index, data].concat(),
+    );
+
+    seed("flax", "checkpoint", &flax::checkpoint());
+    for name in ["older", "newer"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/golden/formats/hdf5")
+            .join(name)
+            .with_extension("h5");
+        let bytes = std::fs::read(path).expect("a file that h5py wrote");
+        seed("hdf5", name, &bytes);
+    }
 
     for (name, norm) in [
         ("weight_norm", Norm::GainAndDirection),

@@ -224,6 +224,14 @@ fn datasets_that_lie_are_refused() {
     let mut wrong = bytes.clone();
     set(&mut wrong, layout + 2, bytes.len() - 40);
     assert_error(&wrong, &["expected 48 bytes of elements at offset"]);
+    // An element of four gigabytes.
+    let mut wrong = bytes.clone();
+    let datatype = messages(&bytes, floats, 0x03)[0];
+    wrong[datatype + 4..datatype + 8].fill(0xff);
+    assert_error(
+        &wrong,
+        &["dataset floats/f4: expected 12 elements of 4294967295 bytes"],
+    );
     // Two datasets in one place.
     let other = header(&bytes, "floats/f8");
     let theirs = u64_at(&bytes, messages(&bytes, other, 0x08)[0] + 2);
@@ -238,8 +246,9 @@ fn datasets_that_lie_are_refused() {
 #[test]
 fn chunks_that_lie_are_refused() {
     let bytes = written("older");
-    let error = |bytes: &[u8], name: &str| {
+    let read = |bytes: &[u8]| {
         let mut file = open(bytes);
+        let name = "chunks/deflated";
         let tensors = file.tensors();
         let index = tensors
             .iter()
@@ -249,40 +258,68 @@ fn chunks_that_lie_are_refused() {
     };
     let at = header(&bytes, "chunks/deflated");
     let (shape, layout) = (messages(&bytes, at, 0x01)[0], messages(&bytes, at, 0x08)[0]);
-    // More elements than there are chunks for; then a shape too large for any memory.
+    // More elements than there are chunks for.
     let mut wrong = bytes.clone();
     set(&mut wrong, shape + 8, 1 << 20);
-    let text = error(&wrong, "chunks/deflated");
+    let text = read(&wrong);
     assert!(
-        text.contains("expected chunks of [4, 4] that cover it, found 6"),
+        text.contains("found 6 chunks, which do not cover it"),
         "{text}"
     );
-    // The tree's address follows three bytes, the sides of chunks eleven.
+    // Chunks longer than any memory, and others without elements. The tree's address follows
+    // three bytes, the sides of chunks eleven.
     let mut wrong = bytes.clone();
-    wrong[layout + 11..layout + 15].copy_from_slice(&[0xff; 4]);
-    let text = error(&wrong, "chunks/deflated");
-    assert!(text.contains("that cover it"), "{text}");
-    let mut wrong = bytes.clone();
+    wrong[layout + 11..layout + 19].fill(0xff);
+    assert_error(
+        &wrong,
+        &["dataset chunks/deflated: expected chunks that fit in memory"],
+    );
     wrong[layout + 11..layout + 15].fill(0);
-    let text = error(&wrong, "chunks/deflated");
-    assert!(
-        text.contains("expected chunks that fit in memory"),
-        "{text}"
+    assert_error(
+        &wrong,
+        &["dataset chunks/deflated: expected chunks that fit in memory"],
     );
+    // A shape of one chunk that says it is large.
+    let mut wrong = bytes.clone();
     let tree = u64_at(&bytes, layout + 3);
+    wrong[tree + 6] = 1;
+    set(&mut wrong, shape + 8, 1 << 24);
+    wrong[layout + 11..layout + 15].copy_from_slice(&(1u32 << 24).to_le_bytes());
+    wrong[layout + 15..layout + 19].copy_from_slice(&7u32.to_le_bytes());
+    assert_error(
+        &wrong,
+        &["dataset chunks/deflated: expected chunks that unpack to a plausible size"],
+    );
     // The first key: size, filters left out, three places. Then its chunk, and the next key.
     let (key, next) = (tree + 24, tree + 24 + 32 + 8);
     let mut wrong = bytes.clone();
-    wrong[key..key + 4].copy_from_slice(&[0xff; 4]);
-    let text = error(&wrong, "chunks/deflated");
-    assert!(text.contains("expected chunks in the file"), "{text}");
+    wrong[key..key + 4].fill(0xff);
+    assert_error(
+        &wrong,
+        &["dataset chunks/deflated: expected chunks in the file"],
+    );
     let mut wrong = bytes.clone();
     wrong.copy_within(key + 8..key + 24, next + 8);
-    let text = error(&wrong, "chunks/deflated");
-    assert!(text.contains("found two chunks at [0, 0]"), "{text}");
+    assert_error(
+        &wrong,
+        &["expected one chunk at each place, found two at [0, 0]"],
+    );
+    let mut wrong = bytes.clone();
+    wrong.copy_within(key + 32..key + 40, next + 32);
+    assert_error(
+        &wrong,
+        &["dataset chunks/deflated: expected bytes of its own"],
+    );
+    let mut wrong = bytes.clone();
+    set(&mut wrong, key + 8, 2);
+    let text = read(&wrong);
+    assert!(
+        text.contains("expected chunks within its shape, found one at [2, 0]"),
+        "{text}"
+    );
     let mut wrong = bytes.clone();
     wrong[u64_at(&bytes, key + 32) + 8] ^= 0xff;
-    let text = error(&wrong, "chunks/deflated");
+    let text = read(&wrong);
     assert!(text.contains("expected chunks of 64 bytes"), "{text}");
 }
 

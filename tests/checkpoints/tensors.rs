@@ -177,6 +177,57 @@ fn variables_of_object_based_checkpoints_have_full_names() {
 }
 
 #[test]
+fn graphs_of_objects_that_are_broken_are_refused() {
+    let (name, full_name) = tensorflow::VARIABLE;
+    let open = |files: &[(String, Vec<u8>)]| {
+        let folder = tempfile::tempdir().unwrap();
+        write_all(folder.path(), files);
+        let opened = TensorFile::open(&folder.path().join("model.index"));
+        opened
+            .map(|file| file.tensors().remove(1))
+            .map_err(|error| error.to_string())
+    };
+    let graph = tensorflow::object_graph();
+    let sound = tensorflow::object_based(&graph);
+    let found = open(&sound).unwrap();
+    assert_eq!(
+        (found.name.as_str(), found.full_name.as_deref()),
+        (name, Some(full_name))
+    );
+    // No message, though its checksums are right.
+    let text = open(&tensorflow::object_based(b"\x0a\xff")).unwrap_err();
+    assert!(
+        text.contains("_CHECKPOINTABLE_OBJECT_GRAPH: expected a TrackableObjectGraph"),
+        "{text}"
+    );
+    // The length, its checksum, the text, the file's end.
+    let data = &sound[1].1;
+    for (at, part) in [
+        (8, "expected one text, found other bytes"),
+        (10, "expected one text, found other bytes"),
+        (data.len() - 1, "at offset 8: expected checksum 0x"),
+    ] {
+        let mut files = sound.clone();
+        files[1].1[at] ^= 1;
+        let text = open(&files).unwrap_err();
+        assert!(
+            text.contains("_CHECKPOINTABLE_OBJECT_GRAPH") && text.contains(part),
+            "{text}"
+        );
+    }
+    let mut files = sound.clone();
+    files[1].1.pop();
+    let text = open(&files).unwrap_err();
+    assert!(text.contains("expected a file of at least"), "{text}");
+    files.pop();
+    let text = open(&files).unwrap_err();
+    assert!(
+        text.contains("model.data-00000-of-00001: cannot open"),
+        "{text}"
+    );
+}
+
+#[test]
 fn files_of_lightning_give_their_state_dict_and_hyperparameters() {
     let bytes = unpacked("pytorch/lightning.ckpt");
     let mut file = TensorFile::from_bytes("PixelCNN.ckpt", &bytes).unwrap();

@@ -1,6 +1,8 @@
 //! Elements in chunks: found by a tree, unpacked one by one, and put in their places.
 
+use std::collections::BTreeSet;
 use std::io::Read;
+use std::path::Path;
 
 use flate2::read::ZlibDecoder;
 
@@ -9,42 +11,70 @@ use super::dataset::{self, Chunked, Dataset, Filter};
 use super::structure::{Address, Structure};
 use super::tree::{self, Kind};
 
-/// What all chunks may unpack to: this times their size in the file, plus [`UNPACKED_FLOOR`].
+/// What all chunks of a file may unpack to: this times its length, plus [`UNPACKED_FLOOR`].
 /// Weights do not pack well.
 const LARGEST_RATIO: usize = 32;
 const UNPACKED_FLOOR: usize = 1 << 20;
 
 /// A chunk in the file.
-struct Chunk {
-    size: usize,
+pub(super) struct Chunk {
+    pub(super) size: usize,
     /// Filters that were left out, a bit for each.
     skipped: u32,
     /// The place of its first element along each axis.
     origin: Vec<usize>,
-    at: Address,
+    pub(super) at: Address,
 }
 
-/// Reads all elements of a dataset in row-major order, `count` of them.
-pub(super) fn read(
+/// What the chunks of a file may still unpack to.
+pub(super) struct Allowance(usize);
+
+impl Allowance {
+    pub(super) fn new(length: usize) -> Self {
+        Self(
+            length
+                .saturating_mul(LARGEST_RATIO)
+                .saturating_add(UNPACKED_FLOOR),
+        )
+    }
+}
+
+/// Lists the chunks of a dataset and checks that they lie in the file, begin at different places,
+/// and unpack to a plausible size; `Err` within `Ok` if they do not cover the dataset, in words.
+pub(super) fn list(
     file: &mut Structure<'_>,
     name: &str,
     dataset: &Dataset,
     chunked: &Chunked,
-    count: usize,
-) -> Result<Vec<f32>, CheckpointError> {
+    allowance: &mut Allowance,
+) -> Result<Result<Vec<Chunk>, String>, CheckpointError> {
     let path = file.path();
     let fail = |expected: &str, found: &str| dataset::fail(path, name, expected, found);
-    let element_size = dataset.element.stored_size().unwrap_or(1);
+    // Elements take at least the four bytes of an f32 once they are read.
+    let held = dataset.element.stored_size().unwrap_or(1).max(4);
     let chunk_size = chunked
         .shape
         .iter()
-        .try_fold(element_size, |size, &side| size.checked_mul(side))
+        .try_fold(held, |size, &side| size.checked_mul(side))
         .filter(|&size| size > 0)
-        .ok_or_else(|| fail("chunks that fit in memory", &format!("{:?}", chunked.shape)))?;
-    let chunks = list(file, chunked)?;
-    let content = file.content();
-    let stored =
-        check(&chunks, content.len()).map_err(|found| fail("chunks in the file", &found))?;
+        .ok_or_else(|| {
+            let found = format!("{:?}", chunked.shape);
+            fail("chunks that fit in memory", &found)
+        })?;
+    let chunks = find(file, chunked)?;
+    let length = file.content().len();
+    let mut origins = BTreeSet::new();
+    for chunk in &chunks {
+        let end = chunk.at.checked_add(chunk.size);
+        if end.is_none_or(|end| end > length) {
+            let found = format!("{} bytes at offset {}", chunk.size, chunk.at);
+            return Err(fail("chunks in the file", &found));
+        }
+        if !origins.insert(&chunk.origin) {
+            let found = format!("two at {:?}", chunk.origin);
+            return Err(fail("one chunk at each place", &found));
+        }
+    }
     let expected = dataset
         .shape
         .iter()
@@ -54,35 +84,46 @@ pub(super) fn read(
         });
     // A chunk that was never written is left out; no model has one.
     if expected != Some(chunks.len()) {
-        return Err(fail(
-            &format!("chunks of {:?} that cover it", chunked.shape),
-            &format!("{}", chunks.len()),
-        ));
+        let found = format!("{} chunks, which do not cover it", chunks.len());
+        return Ok(Err(found));
     }
-    let largest = stored
-        .saturating_mul(LARGEST_RATIO)
-        .saturating_add(UNPACKED_FLOOR);
     let unpacked = chunks.len().saturating_mul(chunk_size);
-    if unpacked > largest {
-        return Err(fail(
+    allowance.0 = allowance.0.checked_sub(unpacked).ok_or_else(|| {
+        fail(
             "chunks that unpack to a plausible size",
-            &format!("{unpacked} bytes from {stored}"),
-        ));
-    }
+            &format!("{unpacked} bytes in a file of {length}"),
+        )
+    })?;
+    Ok(Ok(chunks))
+}
+
+/// Reads all elements of a dataset in row-major order, `count` of them, from the file without
+/// what comes before the superblock.
+pub(super) fn read(
+    path: &Path,
+    content: &[u8],
+    name: &str,
+    dataset: &Dataset,
+    chunked: &Chunked,
+    count: usize,
+) -> Result<Vec<f32>, CheckpointError> {
+    let fail = |expected: &str, found: &str| dataset::fail(path, name, expected, found);
+    let element_size = dataset.element.stored_size().unwrap_or(1);
+    // Whether this fits in memory has been checked.
+    let elements = chunked.shape.iter().product::<usize>();
+    let chunk_size = elements * element_size;
     let mut values = vec![0.0; count];
     let mut placed = 0;
-    for chunk in &chunks {
+    for chunk in &chunked.chunks {
         let data = content.get(chunk.at..chunk.at + chunk.size).unwrap_or(&[]);
         let data = unpack(data, chunk, chunked, element_size, chunk_size)
             .map_err(|found| fail(&format!("chunks of {chunk_size} bytes"), &found))?;
-        let mut elements = Vec::with_capacity(chunk_size / element_size);
-        dataset.decode(&data, &mut elements);
+        let mut unpacked = Vec::with_capacity(elements);
+        dataset.decode(&data, &mut unpacked);
         placed +=
-            place(&elements, chunk, chunked, &dataset.shape, &mut values).ok_or_else(|| {
-                fail(
-                    "chunks within its shape",
-                    &format!("one at {:?}", chunk.origin),
-                )
+            place(&unpacked, chunk, chunked, &dataset.shape, &mut values).ok_or_else(|| {
+                let found = format!("one at {:?}", chunk.origin);
+                fail("chunks within its shape", &found)
             })?;
     }
     if placed != count {
@@ -91,8 +132,8 @@ pub(super) fn read(
     Ok(values)
 }
 
-/// Lists the chunks that the tree leads to.
-fn list(file: &mut Structure<'_>, chunked: &Chunked) -> Result<Vec<Chunk>, CheckpointError> {
+/// The chunks that the tree leads to, in the tree's order.
+fn find(file: &mut Structure<'_>, chunked: &Chunked) -> Result<Vec<Chunk>, CheckpointError> {
     let rank = chunked.shape.len();
     let key_size = 4 + 4 + 8 * (rank + 1);
     let found = tree::leaves(file, chunked.tree, Kind::Chunks, key_size, |key| {
@@ -104,37 +145,15 @@ fn list(file: &mut Structure<'_>, chunked: &Chunked) -> Result<Vec<Chunk>, Check
         key.skip(8)?;
         Ok((size as usize, skipped, origin))
     })?;
-    let mut chunks: Vec<Chunk> = found
+    let chunks = found
         .into_iter()
         .map(|((size, skipped, origin), at)| Chunk {
             size,
             skipped,
             origin,
             at,
-        })
-        .collect();
-    chunks.sort_unstable_by_key(|chunk| (chunk.at, chunk.size));
-    Ok(chunks)
-}
-
-/// Checks that sorted chunks lie in the file apart from each other and begin at different places
-/// of the dataset; returns their size in all.
-fn check(chunks: &[Chunk], length: usize) -> Result<usize, String> {
-    let mut end = 0;
-    let mut stored = 0;
-    let mut origins = std::collections::BTreeSet::new();
-    for chunk in chunks {
-        let next = chunk.at.checked_add(chunk.size);
-        match next {
-            Some(next) if chunk.at >= end && next <= length => end = next,
-            _ => return Err(format!("{} bytes at offset {}", chunk.size, chunk.at)),
-        }
-        if !origins.insert(&chunk.origin) {
-            return Err(format!("two chunks at {:?}", chunk.origin));
-        }
-        stored += chunk.size;
-    }
-    Ok(stored)
+        });
+    Ok(chunks.collect())
 }
 
 /// Undoes the filters of a chunk, the last one first.

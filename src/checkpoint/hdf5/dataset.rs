@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::CheckpointError;
 use super::super::error::shown;
 use super::super::source::{ElementType, element_count};
+use super::chunks::Chunk;
 use super::header::{self, Header, Message};
 use super::structure::{Address, Cursor, Structure};
 
@@ -28,6 +29,8 @@ pub(super) struct Chunked {
     pub(super) shape: Vec<usize>,
     /// Filters in the order in which they were applied.
     pub(super) filters: Vec<Filter>,
+    /// The pieces, once they are listed.
+    pub(super) chunks: Vec<Chunk>,
 }
 
 /// Where the elements lie.
@@ -108,6 +111,15 @@ impl Dataset {
         }))
     }
 
+    /// Keeps the chunks that were listed, or why they cannot be read.
+    pub(super) fn list_chunks(&mut self, listed: Result<Vec<Chunk>, String>) {
+        match (listed, &mut self.storage) {
+            (Ok(chunks), Storage::Chunked(chunked)) => chunked.chunks = chunks,
+            (Err(found), storage) => *storage = Storage::Unread(found),
+            (Ok(_), _) => {}
+        }
+    }
+
     /// Appends whole elements from the file's bytes.
     pub(super) fn decode(&self, data: &[u8], values: &mut Vec<f32>) {
         match self.element.stored_size() {
@@ -155,15 +167,16 @@ fn element_type(
     mut data: Cursor<'_>,
 ) -> Result<(ElementType, bool, Option<usize>), CheckpointError> {
     let class = data.byte()? & 0x0f;
-    let bits = data.take(3)?;
-    let (order, more) = (bits[0], bits[1]);
+    let flags = data.take(3)?;
+    let (order, more) = (flags[0], flags[1]);
     let size = data.u32()?;
+    let bits = 8 * u64::from(size);
     let other = |name: &str| ElementType::Other(name.to_owned());
     let big_endian = order & 1 != 0;
     let element = match class {
         0 => {
             let (offset, precision) = (data.u16()?, data.u16()?);
-            if !matches!(size, 1 | 2 | 4 | 8) || offset != 0 || u32::from(precision) != 8 * size {
+            if !matches!(size, 1 | 2 | 4 | 8) || offset != 0 || u64::from(precision) != bits {
                 other("an integer of unusual size")
             } else {
                 ElementType::Integer {
@@ -177,9 +190,9 @@ fn element_type(
             // Exponent and mantissa: place and size of each.
             let parts = data.take(4)?;
             let bias = data.u32()?;
-            let whole = offset == 0 && u32::from(precision) == 8 * size;
+            let whole = offset == 0 && u64::from(precision) == bits;
             // Bit 6 is set for VAX; 0x20 is an implied leading one of the mantissa.
-            let usual = whole && order & 0x70 == 0x20 && u32::from(more) + 1 == 8 * size;
+            let usual = whole && order & 0x70 == 0x20 && u64::from(more) + 1 == bits;
             match (usual, parts, bias) {
                 (true, [10, 5, 0, 10], 15) => ElementType::F16,
                 (true, [7, 8, 0, 7], 127) => ElementType::Bf16,
@@ -326,6 +339,7 @@ fn storage(
                     tree,
                     shape,
                     filters,
+                    chunks: Vec::new(),
                 }),
                 Err(found) => Storage::Unread(found),
             })

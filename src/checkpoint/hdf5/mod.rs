@@ -12,13 +12,14 @@ mod header;
 mod structure;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
 use super::bytes::FileBytes;
 use super::error::shown;
 use super::source::{Entry, Source};
+use chunks::Allowance;
 use dataset::{Dataset, Storage};
 use group::Link;
 use header::Header;
@@ -35,6 +36,8 @@ const MOST_IGNORED: usize = 1024;
 pub(crate) struct Hdf5File<'a> {
     path: PathBuf,
     bytes: FileBytes<'a>,
+    /// Bytes before the superblock.
+    base: usize,
     entries: Vec<Entry>,
     datasets: Vec<Dataset>,
     ignored: Vec<(String, String)>,
@@ -46,6 +49,7 @@ impl<'a> Hdf5File<'a> {
         let mut file = Structure::open(path, bytes.as_ref())?;
         let mut entries = Vec::new();
         let mut datasets = Vec::new();
+        let mut allowance = Allowance::new(file.content().len());
         let mut ignored = Vec::new();
         let mut ignore = |name: String, why: &str| {
             if ignored.len() < MOST_IGNORED {
@@ -62,7 +66,7 @@ impl<'a> Hdf5File<'a> {
                 continue;
             }
             let header = Header::read(&mut file, address)?;
-            if let Some(dataset) = Dataset::parse(&file, &header, &name)? {
+            if let Some(mut dataset) = Dataset::parse(&file, &header, &name)? {
                 if !names.insert(name.clone()) {
                     return Err(dataset::fail(
                         path,
@@ -70,6 +74,10 @@ impl<'a> Hdf5File<'a> {
                         "one dataset of this name",
                         "two",
                     ));
+                }
+                if let Storage::Chunked(chunked) = &dataset.storage {
+                    let listed = chunks::list(&mut file, &name, &dataset, chunked, &mut allowance)?;
+                    dataset.list_chunks(listed);
                 }
                 entries.push(Entry {
                     name,
@@ -103,9 +111,11 @@ impl<'a> Hdf5File<'a> {
                 }
             }
         }
-        check_disjoint(path, &entries, &datasets)?;
+        check_disjoint(&file, &entries, &datasets)?;
+        let base = file.base();
         Ok(Self {
             path: path.to_owned(),
+            base,
             bytes,
             entries,
             datasets,
@@ -116,36 +126,34 @@ impl<'a> Hdf5File<'a> {
 
 /// Refuses tensors that share bytes: a small file could hold any number of large ones.
 fn check_disjoint(
-    path: &Path,
+    file: &Structure<'_>,
     entries: &[Entry],
     datasets: &[Dataset],
 ) -> Result<(), CheckpointError> {
     let mut ranges: Vec<(usize, usize, &str)> = Vec::new();
-    let mut trees: BTreeMap<Address, &str> = BTreeMap::new();
     for (entry, dataset) in entries.iter().zip(datasets) {
-        let shared = |with: &str| {
-            let found = format!("those of {}", shown(with));
-            Err(dataset::fail(path, &entry.name, "bytes of its own", &found))
-        };
         match &dataset.storage {
-            Storage::Plain(range) if !range.is_empty() => {
-                ranges.push((range.start, range.end, &entry.name));
-            }
-            Storage::Chunked(chunked) => {
-                if let Some(other) = trees.insert(chunked.tree, &entry.name) {
-                    return shared(other);
-                }
-            }
-            _ => {}
+            Storage::Plain(range) => ranges.push((range.start, range.end, &entry.name)),
+            Storage::Chunked(chunked) => ranges.extend(chunked.chunks.iter().map(|chunk| {
+                let start = file.base() + chunk.at;
+                (start, start + chunk.size, entry.name.as_str())
+            })),
+            Storage::Unread(_) => {}
         }
     }
+    ranges.retain(|(start, end, _)| start < end);
     ranges.sort_unstable();
     for pair in ranges.windows(2) {
         if let [(_, end, first), (start, _, second)] = pair
             && start < end
         {
             let found = format!("those of {}", shown(first));
-            return Err(dataset::fail(path, second, "bytes of its own", &found));
+            return Err(dataset::fail(
+                file.path(),
+                second,
+                "bytes of its own",
+                &found,
+            ));
         }
     }
     Ok(())
@@ -181,8 +189,8 @@ impl Source for Hdf5File<'_> {
                 Ok(values)
             }
             Storage::Chunked(chunked) => {
-                let mut file = Structure::open(&self.path, self.bytes.as_ref())?;
-                chunks::read(&mut file, &entry.name, dataset, chunked, count)
+                let content = self.bytes.as_ref().get(self.base..).unwrap_or(&[]);
+                chunks::read(&self.path, content, &entry.name, dataset, chunked, count)
             }
             Storage::Unread(found) => Err(dataset::fail(
                 &self.path,

@@ -294,3 +294,57 @@ pub fn v2(
     }
     files
 }
+
+/// The name of the one variable in [`object_based`], and its full name in [`object_graph`].
+pub const VARIABLE: (&str, &str) = ("layer/v/.ATTRIBUTES/VARIABLE_VALUE", "dense_1/kernel");
+
+/// The graph of objects of a checkpoint with one variable.
+pub fn object_graph() -> Vec<u8> {
+    let (key, full_name) = VARIABLE;
+    let attribute = Message::default()
+        .bytes(1, b"VARIABLE_VALUE")
+        .bytes(2, full_name.as_bytes())
+        .bytes(3, key.as_bytes());
+    let root = Message::default().bytes(1, &Message::default().number(1, 1).bytes(2, b"layer").0);
+    let variable = Message::default().bytes(2, &attribute.0);
+    Message::default().bytes(1, &root.0).bytes(1, &variable.0).0
+}
+
+/// An object-based V2 checkpoint under the prefix `model`: one variable with the numbers 1 and 2,
+/// and this graph.
+pub fn object_based(graph: &[u8]) -> Vec<(String, Vec<u8>)> {
+    // Length, its checksum, text; the checksum of the whole is over the length as four bytes.
+    let length = (graph.len() as u32).to_le_bytes();
+    let sum = masked(&length).to_le_bytes();
+    let mut text = Vec::new();
+    varint(&mut text, graph.len() as u64);
+    text.extend(sum);
+    text.extend(graph);
+    let whole = masked(&[&length[..], &sum, graph].concat());
+    let values = super::le_bytes(&[1.0, 2.0]);
+    let entry = |kind: i64, sides: &[usize], offset: usize, size: usize, sum: u32| {
+        Message::default()
+            .number(1, kind)
+            .bytes(2, &shape(sides).0)
+            .number(4, offset as i64)
+            .number(5, size as i64)
+            .fixed32(6, sum)
+            .0
+    };
+    let graph_entry = entry(7, &[], values.len(), text.len(), whole);
+    let entries = [
+        (Vec::new(), Message::default().number(1, 1).0),
+        (b"_CHECKPOINTABLE_OBJECT_GRAPH".to_vec(), graph_entry),
+        (
+            VARIABLE.0.as_bytes().to_vec(),
+            entry(1, &[2], 0, values.len(), masked(&values)),
+        ),
+    ];
+    vec![
+        ("model.index".to_owned(), table(&entries, 4096, false)),
+        (
+            "model.data-00000-of-00001".to_owned(),
+            [values, text].concat(),
+        ),
+    ]
+}
