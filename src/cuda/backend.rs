@@ -14,7 +14,7 @@ use crate::backend::{
     Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, SampleRequest,
 };
 use crate::network::layout::{Extent, Shape};
-use crate::network::{Dtype, Graph, LogisticMixture, Network, OutputDistribution};
+use crate::network::{Dtype, Graph, Network};
 
 /// A network ready on CUDA devices.
 #[derive(Debug)]
@@ -220,10 +220,7 @@ impl CudaBackend {
         let batch = Batch {
             classes: images.clone().map(class).collect(),
             prefix: (images.start * image_len..images.end * image_len)
-                .map(|index| {
-                    let input = &self.graph.input;
-                    input.code(request.images.value(index, input))
-                })
+                .map(|index| request.images.value(index, &self.graph.input))
                 .collect(),
             prefix_rows: vec![height as i32; count],
             index: vec![0; count],
@@ -259,11 +256,6 @@ fn supported(graph: &Graph) -> Result<(), CudaError> {
             found,
         })
     };
-    if let OutputDistribution::LogisticMixture(mixture) = graph.output
-        && mixture != LogisticMixture::original(mixture.mixtures, mixture.channels)
-    {
-        return refuse("mixture", "that of the original", format!("{mixture:?}"));
-    }
     if graph.map.is_some() || graph.condition.vector().is_some() {
         return refuse("condition", "a class or none", "another".into());
     }

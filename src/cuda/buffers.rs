@@ -10,8 +10,9 @@ use cudarc::driver::{CudaSlice, sys};
 use super::device::Device;
 use super::dtype::{DeviceStorage, allocated, stored};
 use super::error::{Context, CudaError};
-use super::launches::{OutputShared, Part};
+use super::launches::Part;
 use super::parameters::{self, INLINE_TAPS, RowRing};
+use super::stage_launches::OutputShared;
 use super::tiling::packed_width;
 use crate::network::layout::{Extent, Layout, Rows, Shape};
 use crate::network::{Activation, Dtype, Graph, OpId, Tap, TensorId};
@@ -68,7 +69,7 @@ impl<'a> BufferPlan<'a> {
         }
     }
 
-    /// Values or codes of a row of an image.
+    /// Values of a row of an image.
     fn row(&self) -> usize {
         self.shape.images.width * self.graph.channels()
     }
@@ -140,7 +141,7 @@ impl<'a> BufferPlan<'a> {
             size_of::<i32>() * batch,
             size_of::<u64>() * batch,
             size_of::<parameters::Request>(),
-            size_of::<u16>() * self.prefix(),
+            size_of::<f32>() * self.prefix(),
             size_of::<f32>() * self.parameters(),
             size_of::<f64>() * self.nats(),
             size_of::<f32>() * self.fed(),
@@ -212,8 +213,8 @@ pub(super) struct Buffers {
     pub request: CudaSlice<parameters::Request>,
     /// How many rows each image is given.
     pub prefix_rows: CudaSlice<i32>,
-    /// Codes of these rows.
-    pub prefix: Option<CudaSlice<u16>>,
+    /// Values of these rows.
+    pub prefix: Option<CudaSlice<f32>>,
     pub values: Option<CudaSlice<f32>>,
     pub parameters: Option<CudaSlice<f32>>,
     /// Log-likelihoods of all pixels in nats.

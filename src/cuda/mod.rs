@@ -16,6 +16,7 @@ mod queue;
 mod row_copies;
 mod sampling;
 mod session;
+mod stage_launches;
 mod tiling;
 
 pub(crate) use backend::CudaBackend;

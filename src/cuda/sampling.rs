@@ -64,12 +64,12 @@ impl Job<'_> {
 
     fn batch(&self, images: &[ImageRequest], prefix_rows: usize) -> Batch<'_> {
         let row = self.row();
-        let mut prefix = vec![0; images.len() * prefix_rows * row];
+        let mut prefix = vec![0.0; images.len() * prefix_rows * row];
         for (to, image) in prefix.chunks_mut((prefix_rows * row).max(1)).zip(images) {
             let input = &self.backend.graph.input;
             let given = (0..).map_while(|index| image.prefix.value(index, input));
             for (to, value) in to.iter_mut().zip(given) {
-                *to = input.code(value);
+                *to = value;
             }
         }
         let images = images.iter();

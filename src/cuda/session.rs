@@ -9,11 +9,12 @@ use super::LaunchMode;
 use super::buffers::{BatchShape, BufferPlan, Buffers, KeptValues};
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::launches::{Builder, Launch, Part, StageLaunch};
+use super::launches::{Builder, Launch, Part};
 use super::packed::PackedNetwork;
 use super::parameters::Request;
 use super::queue::RowQueue;
 use super::row_copies::{RowCopies, pinned};
+use super::stage_launches::StageLaunch;
 use crate::backend::{BackendError, Evaluation, PixelPosition, PixelSource, check_values};
 use crate::network::layout::{Extent, Shape};
 use crate::network::{Dtype, Graph, Network};
@@ -31,8 +32,8 @@ pub(super) struct DeviceModel {
 /// What a batch asks of a session.
 pub(super) struct Batch<'a> {
     pub classes: Vec<i32>,
-    /// Per image as many rows of codes as the batch's shape says, with the given ones in front.
-    pub prefix: Vec<u16>,
+    /// Per image as many rows of values as the batch's shape says, with the given ones in front.
+    pub prefix: Vec<f32>,
     /// How many rows each image is given.
     pub prefix_rows: Vec<i32>,
     pub index: Vec<u64>,
@@ -190,8 +191,13 @@ enum Ops {
         rows: Vec<Vec<Launch>>,
         pixels: Vec<Vec<Vec<Launch>>>,
     },
-    /// All ops on the whole image.
-    WholeImage(Vec<Launch>),
+    /// On the whole image.
+    WholeImage {
+        /// What is given of it as the inputs of the stages; none if nothing is.
+        inputs: Vec<Launch>,
+        /// All ops.
+        ops: Vec<Launch>,
+    },
 }
 
 impl Ops {
@@ -199,7 +205,13 @@ impl Ops {
         let graph = builder.graph;
         if builder.buffers.shape.extent == Extent::WholeImage {
             let all: Vec<usize> = (0..graph.ops.len()).collect();
-            return Ok(Self::WholeImage(builder.ops(&all, Part::Whole)?));
+            let given = builder.buffers.prefix.iter();
+            let inputs = given.flat_map(|_| 0..graph.stages.len());
+            let inputs = inputs.map(|stage| builder.fill_input(stage));
+            return Ok(Self::WholeImage {
+                inputs: inputs.collect::<Result<_, _>>()?,
+                ops: builder.ops(&all, Part::Whole)?,
+            });
         }
         let schedule = &graph.schedule;
         let rows = (0..schedule.row_classes())
@@ -220,7 +232,7 @@ impl Ops {
     fn row(&self, graph: &Graph, row: usize) -> &[Launch] {
         match self {
             Self::Cached { rows, .. } => &rows[graph.schedule.row_class(row)],
-            Self::WholeImage(_) => &[],
+            Self::WholeImage { .. } => &[],
         }
     }
 
@@ -231,7 +243,7 @@ impl Ops {
                 let class = graph.schedule.pixel_class(position.row, position.column);
                 &pixels[class][position.stage]
             }
-            Self::WholeImage(ops) => ops,
+            Self::WholeImage { ops, .. } => ops,
         }
     }
 }
@@ -242,7 +254,6 @@ struct StageLaunches {
     draw: Launch,
     parameters: Launch,
     feed: Launch,
-    fill: Launch,
 }
 
 /// A batch of one shape: its buffers and everything that is launched on them.
@@ -287,7 +298,6 @@ impl Session {
                 draw: builder.stage(stage, StageLaunch::Draw)?,
                 parameters: builder.stage(stage, StageLaunch::Parameters)?,
                 feed: builder.stage(stage, StageLaunch::Feed)?,
-                fill: builder.stage(stage, StageLaunch::Fill)?,
             })
         };
         let stages = (0..graph.stages.len()).map(stage);
@@ -351,12 +361,11 @@ impl Session {
 
     /// One evaluation of the whole images given.
     fn whole_image(&self, device: &Device) -> Result<(), CudaError> {
-        let Ops::WholeImage(ops) = &self.ops else {
+        let Ops::WholeImage { inputs, ops } = &self.ops else {
             return Err(CudaError::Internal("a whole image in row rings"));
         };
-        let inputs = self.stages.iter().map(|stage| &stage.fill);
         let parameters = self.stages.iter().map(|stage| &stage.parameters);
-        let mut launches = inputs.chain(ops).chain(parameters);
+        let mut launches = inputs.iter().chain(ops).chain(parameters);
         launches.try_for_each(|launch| launch.run(device))
     }
 

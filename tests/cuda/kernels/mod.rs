@@ -6,6 +6,7 @@ mod likelihood;
 mod output;
 mod packing;
 mod stage;
+mod stage_cases;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
