@@ -259,10 +259,7 @@ fn supported(graph: &Graph) -> Result<(), CudaError> {
     if graph.map.is_some() || graph.condition.vector().is_some() {
         return refuse("condition", "a class or none", "another".into());
     }
-    match graph.ops.iter().find(|op| op.epilogue.scale != 1.0) {
-        None => Ok(()),
-        Some(op) => refuse("scale of an op", "1", op.epilogue.scale.to_string()),
-    }
+    Ok(())
 }
 
 pub(super) fn extent(mode: EvaluationMode) -> Extent {

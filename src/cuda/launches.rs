@@ -167,6 +167,8 @@ impl Builder<'_> {
             gate: gate(op.epilogue.gate) as i32,
             finish: (part != Part::Row || op.complete_in_row_phase).into(),
             rows: rows as i32,
+            scale: op.epilogue.scale,
+            unused: 0,
         };
         let (kernel, config) = match part {
             Part::Pixel => self.pixel_launch(packed, op.epilogue.gate.is_some())?,

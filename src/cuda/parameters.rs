@@ -100,6 +100,8 @@ pub struct Op {
     pub gate: i32,
     pub finish: i32,
     pub rows: i32,
+    pub scale: f32,
+    pub unused: i32,
 }
 
 /// `struct Codes`.
@@ -312,7 +314,7 @@ const _: () = assert!(
         && offset_of!(Tensor, channels) == 144
 );
 const _: () = assert!(
-    size_of::<Op>() == 608
+    size_of::<Op>() == 616
         && offset_of!(Op, position) == 0
         && offset_of!(Op, weights) == 8
         && offset_of!(Op, bias) == 16
@@ -335,6 +337,7 @@ const _: () = assert!(
         && offset_of!(Op, gate) == 596
         && offset_of!(Op, finish) == 600
         && offset_of!(Op, rows) == 604
+        && offset_of!(Op, scale) == 608
 );
 const _: () = assert!(
     size_of::<Codes>() == 12

@@ -222,6 +222,8 @@ fn check(case: &Case, dtype: Dtype, by: By) {
         gate: case.gate as i32,
         finish: 1,
         rows: case.rows as i32,
+        scale: case.arrays["scale"].f32()[0],
+        unused: 0,
     };
     let row_pixels = case.columns * batch;
     let row_kernel = row_kernel(dtype);
