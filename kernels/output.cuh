@@ -21,9 +21,10 @@
 // Launch: `output_mixture`, `output_categorical`: grid (1, batch), one block per image, 32 to 256
 // threads; a thread sums four parameters over every slice-th k, slices are added in order through shared
 // memory. Dynamic shared memory, in floats: slices x width if there is more than one slice; width for
-// the parameters, unless they are in device memory (`scratch`); one for each channel. Per launch and
-// image: depth * width numbers of type T of weights, 2 * depth * width operations, a Philox block for
-// each draw. `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the
+// the parameters; one for each channel. Weights of classes, 32 runs of them for each warp that draws
+// (categorical.cuh), take the place of the slices, as much as they need; where all this is too much,
+// parameters and these weights are in device memory (`scratch`). Per launch and image: depth * width
+// numbers of type T of weights, 2 * depth * width operations, a Philox block for each draw. `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the
 // parameters only. `output_feed`: grid (1, batch); values given by the host in place of the draw.
 //
 // How it was arrived at: one block per image keeps the draw in the launch that computes its parameters,
@@ -43,6 +44,8 @@ struct Request {
     unsigned long long seed;
     float temperature;
     int continuous;
+    Truncation truncation;
+    int unused;
 };
 
 struct Output {
@@ -57,7 +60,7 @@ struct Output {
     const float *fed;       // [image][channel of the stage]
     float *values;          // [image][row][column][channel], or null
     float *parameters;            // of this stage; null if not kept
-    float *scratch;               // [image][width], where parameters do not fit into shared memory; else null
+    float *scratch;         // [image][width + weights], where these do not fit into shared memory; else null
     unsigned long long prefix_image;    // given values from one image to the next
     unsigned long long value_image;     // values from one image to the next
     unsigned long long value_row;       // from one row to the next; 0 if only the current one is kept
@@ -80,7 +83,8 @@ struct Output {
     int whole;          // parameters of all pixels rather than of the current one
 };
 
-static_assert(sizeof(Request) == 16 && offsetof(Request, temperature) == 8 && offsetof(Request, continuous) == 12);
+static_assert(sizeof(Request) == 32 && offsetof(Request, temperature) == 8 && offsetof(Request, continuous) == 12 &&
+              offsetof(Request, truncation) == 16);
 static_assert(sizeof(Output) == 784 && offsetof(Output, weights) == 8 && offsetof(Output, bias) == 16 &&
               offsetof(Output, classes) == 24 && offsetof(Output, index) == 32 && offsetof(Output, request) == 40 &&
               offsetof(Output, prefix_rows) == 48 && offsetof(Output, prefix) == 56 && offsetof(Output, fed) == 64 &&
@@ -102,11 +106,10 @@ constexpr int MAX_THREADS = 256;
 // Sums over parts of k, before they are added.
 __device__ __forceinline__ int slices_of(const Output &out) { return max((int)blockDim.x / (out.width / 4), 1); }
 
-// Dynamic shared memory behind the sums over parts of k.
-__device__ __forceinline__ float *behind_slices(const Output &out) {
-    extern __shared__ __align__(16) float shared[];
+// Floats of the sums over parts of k.
+__device__ __forceinline__ int slice_floats(const Output &out) {
     const int slices = slices_of(out);
-    return shared + (slices > 1 ? slices * out.width : 0);
+    return slices > 1 ? slices * out.width : 0;
 }
 
 __device__ __forceinline__ Place current(const Output &out, int image) {
@@ -272,7 +275,8 @@ __device__ __forceinline__ void draw_mixture(const Output &out, Place at, const 
 
 template <typename T> __device__ __forceinline__ void output_mixture(const Output &out) {
     const Place at = current(out, blockIdx.y);
-    float *params = behind_slices(out);
+    extern __shared__ __align__(16) float shared[];
+    float *params = shared + slice_floats(out);
     float *x = params + out.width;
     compute<T>(out, at, params);
     keep(out, at, params);
@@ -283,26 +287,37 @@ template <typename T> __device__ __forceinline__ void output_mixture(const Outpu
 }
 
 template <typename T> __device__ __forceinline__ void output_categorical(const Output &out) {
+    extern __shared__ __align__(16) float shared[];
     const Place at = current(out, blockIdx.y);
-    float *shared = behind_slices(out);
-    float *params = out.scratch ? out.scratch + (size_t)at.image * out.width : shared;
-    float *x = out.scratch ? shared : shared + out.width;
+    const int warp = threadIdx.x / 32;
+    const int warps = min((int)blockDim.x / 32, out.channels);
+    const int weights_of_warp = 32 * categorical::run_of(out.class_count);
+    const int weights_of_image = warps * weights_of_warp;
+    float *params, *weights, *x;
+    if (out.scratch) {
+        params = out.scratch + at.image * (size_t)(out.width + weights_of_image);
+        weights = params + out.width;
+        x = shared + slice_floats(out);
+    } else {
+        params = shared + max(slice_floats(out), weights_of_image);
+        weights = shared;
+        x = params + out.width;
+    }
     compute<T>(out, at, params);
     keep(out, at, params);
     const bool in_prefix = at.row < out.prefix_rows[at.image];
-    if (!in_prefix) {
-        // Weights take the place of the logits just copied.
-        __syncthreads();
-        const unsigned long long seed = out.request->seed;
+    if (!in_prefix && warp < warps) {
+        const Request &request = *out.request;
         const unsigned long long index = out.index[at.image];
-        for (int channel = threadIdx.x / 32; channel < out.channels; channel += blockDim.x / 32) {
-            const float u = unit_uniform(philox_word(seed, index, pixel_of(out, at), out.first_draw + channel));
-            float *logits = params + (size_t)channel * out.class_count;
-            const int drawn = draw_class(logits, out.class_count, out.request->temperature, u);
+        for (int channel = warp; channel < out.channels; channel += warps) {
+            const unsigned word = philox_word(request.seed, index, pixel_of(out, at), out.first_draw + channel);
+            const float *logits = params + (size_t)channel * out.class_count;
+            const int drawn = draw_class(logits, weights + warp * weights_of_warp, out.class_count, request.temperature,
+                                         request.truncation, unit_uniform(word));
             if (threadIdx.x % 32 == 0) x[channel] = value_of(out.input.codes, (float)drawn);
         }
-        __syncthreads();
     }
+    __syncthreads();
     put<T, BLOCK>(out, at, in_prefix, x);
 }
 

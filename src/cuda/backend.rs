@@ -13,6 +13,7 @@ use super::session::{Batch, DeviceModel};
 use crate::backend::{
     Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, SampleRequest,
 };
+use crate::distribution::Sampler;
 use crate::network::layout::{Extent, Shape};
 use crate::network::{Dtype, Graph, Network};
 
@@ -224,11 +225,7 @@ impl CudaBackend {
                 .collect(),
             prefix_rows: vec![height as i32; count],
             index: vec![0; count],
-            request: Request {
-                seed: 0,
-                temperature: 1.0,
-                continuous: 0,
-            },
+            request: Request::new(0, &Sampler::default(), false),
             cancel,
         };
         let shape = BatchShape {

@@ -13,7 +13,6 @@ use super::error::{Context, CudaError};
 use super::launches::Part;
 use super::parameters::{self, INLINE_TAPS, RowRing};
 use super::stage_launches::OutputShared;
-use super::tiling::packed_width;
 use crate::network::layout::{Extent, Layout, Rows, Shape};
 use crate::network::{Activation, Dtype, Graph, OpId, Tap, TensorId};
 
@@ -110,13 +109,12 @@ impl<'a> BufferPlan<'a> {
         }
     }
 
-    /// Parameters of the current pixel, where shared memory has no room for those of some stage.
+    /// Parameters of the current pixel and what a draw from them needs, where shared memory has no
+    /// room for those of some stage.
     fn scratch(&self) -> usize {
         let ops = self.graph.stages.iter().map(|stage| stage.output);
-        let beyond =
-            ops.filter(|&id| OutputShared::new(self.graph, id, self.dtype).needs_scratch());
-        let widths = beyond.map(|id| packed_width(&self.graph.ops[id], self.dtype));
-        self.shape.images.batch * widths.max().unwrap_or(0)
+        let of = |id| OutputShared::new(self.graph, id, self.dtype).scratch();
+        self.shape.images.batch * ops.map(of).max().unwrap_or(0)
     }
 
     /// The taps of each launch that has more than its parameters hold.

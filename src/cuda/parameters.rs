@@ -7,6 +7,7 @@ use std::mem::offset_of;
 
 use cudarc::driver::DeviceRepr;
 
+use crate::distribution::{self, Sampler};
 use crate::network::{
     Activation, BinRule, CoefficientLink, InputEncoding, LogisticMixture, ScaleLink,
 };
@@ -192,6 +193,28 @@ impl From<&LogisticMixture> for Mixture {
     }
 }
 
+/// `struct Truncation`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Truncation {
+    pub kind: i32,
+    pub k: i32,
+    pub p: f32,
+}
+
+impl From<distribution::Truncation> for Truncation {
+    fn from(truncation: distribution::Truncation) -> Self {
+        let (kind, k, p) = match truncation {
+            distribution::Truncation::None => (0, 0, 0.0),
+            // No network has as many classes.
+            distribution::Truncation::TopK(k) => (1, k.try_into().unwrap_or(i32::MAX), 0.0),
+            distribution::Truncation::TopP(p) => (2, 0, p),
+            distribution::Truncation::Greedy => (3, 0, 0.0),
+        };
+        Self { kind, k, p }
+    }
+}
+
 /// `struct Request`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -199,6 +222,21 @@ pub struct Request {
     pub seed: u64,
     pub temperature: f32,
     pub continuous: i32,
+    pub truncation: Truncation,
+    pub unused: i32,
+}
+
+impl Request {
+    /// Random numbers of this seed, values drawn so.
+    pub fn new(seed: u64, sampler: &Sampler, continuous: bool) -> Self {
+        Self {
+            seed,
+            temperature: sampler.temperature,
+            continuous: continuous.into(),
+            truncation: sampler.truncation.into(),
+            unused: 0,
+        }
+    }
 }
 
 /// `struct Output`.
@@ -369,10 +407,17 @@ const _: () = assert!(
         && offset_of!(Mixture, likelihood_bound) == 76
 );
 const _: () = assert!(
-    size_of::<Request>() == 16
+    size_of::<Truncation>() == 12
+        && offset_of!(Truncation, kind) == 0
+        && offset_of!(Truncation, k) == 4
+        && offset_of!(Truncation, p) == 8
+);
+const _: () = assert!(
+    size_of::<Request>() == 32
         && offset_of!(Request, seed) == 0
         && offset_of!(Request, temperature) == 8
         && offset_of!(Request, continuous) == 12
+        && offset_of!(Request, truncation) == 16
 );
 const _: () = assert!(
     size_of::<Output>() == 784

@@ -82,11 +82,11 @@ impl Job<'_> {
                 .map(|image| (image.prefix.len() / row) as i32)
                 .collect(),
             index: images.map(|image| image.index).collect(),
-            request: Request {
-                seed: self.request.seed,
-                temperature: self.request.sampler.temperature,
-                continuous: self.request.continuous.into(),
-            },
+            request: Request::new(
+                self.request.seed,
+                &self.request.sampler,
+                self.request.continuous,
+            ),
             cancel: self.cancel,
         }
     }

@@ -13,34 +13,68 @@ use crate::network::{Dtype, Graph, InputEncoding, OpId, OutputDistribution};
 const LIKELIHOOD_THREADS: u32 = 128;
 /// Threads of a block of the kernel that writes given values.
 const FILL_THREADS: usize = 256;
+/// Threads of a warp.
+const LANES: usize = 32;
 /// Shared memory every device gives a block without being asked.
 const SHARED_BYTES: usize = 48 * 1024;
 
-/// The block that computes the parameters of a pixel, and whether shared memory holds them.
+/// The block that computes the parameters of a pixel and draws from them, and whether shared memory
+/// holds what it needs. All numbers are f32.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutputShared {
-    pub block: OutputBlock,
-    /// Bytes of the parameters.
+    block: OutputBlock,
+    /// Parameters, padding included.
     parameters: usize,
+    /// Weights of classes, for each warp that draws those of a channel; they take the place of the
+    /// block's sums.
+    weights: usize,
+    /// Values that are drawn.
+    values: usize,
 }
 
 impl OutputShared {
     pub fn new(graph: &Graph, id: OpId, dtype: Dtype) -> Self {
         let op = &graph.ops[id];
-        let width = packed_width(op, dtype);
-        let depth = pixel_depth(graph, &op.taps, dtype);
+        let parameters = packed_width(op, dtype);
+        let block = OutputBlock::new(pixel_depth(graph, &op.taps, dtype), parameters);
         Self {
-            block: OutputBlock::new(depth, width, graph.output.channels()),
-            parameters: size_of::<f32>() * width,
+            block,
+            parameters,
+            weights: match graph.output {
+                OutputDistribution::LogisticMixture(_) => 0,
+                OutputDistribution::Categorical { classes, channels } => {
+                    channels.min(block.threads / LANES) * classes.next_multiple_of(LANES)
+                }
+            },
+            values: graph.output.channels(),
         }
     }
 
-    fn bytes(&self) -> usize {
-        self.block.shared + self.parameters
+    /// Bytes of shared memory for the sums only.
+    fn sums(&self) -> usize {
+        size_of::<f32>() * self.block.sums
     }
 
-    pub fn needs_scratch(&self) -> bool {
-        self.bytes() > SHARED_BYTES
+    /// Bytes of shared memory for a draw that has everything there.
+    fn all(&self) -> usize {
+        let drawing = self.block.sums.max(self.weights);
+        size_of::<f32>() * (drawing + self.parameters + self.values)
+    }
+
+    /// Bytes of shared memory for a draw.
+    fn draw(&self) -> usize {
+        match self.scratch() {
+            0 => self.all(),
+            _ => self.sums() + size_of::<f32>() * self.values,
+        }
+    }
+
+    /// Numbers of an image that are in device memory, because shared memory does not hold them.
+    pub fn scratch(&self) -> usize {
+        match self.all() > SHARED_BYTES {
+            true => self.parameters + self.weights,
+            false => 0,
+        }
     }
 }
 
@@ -71,28 +105,22 @@ impl Builder<'_> {
         let kernels = &self.device.kernels;
         let mixture = matches!(self.graph.output, OutputDistribution::LogisticMixture(_));
         let (kernel, blocks, threads, bytes) = match what {
-            StageLaunch::Draw if shared.needs_scratch() && mixture => {
-                let others = shared.block.shared / size_of::<f32>();
+            StageLaunch::Draw if shared.scratch() > 0 && mixture => {
+                let others = shared.block.sums + shared.values;
                 return Err(CudaError::Unsupported {
                     what: format!("parameters of {}", self.graph.ops[id].name),
                     expected: format!("at most {}", SHARED_BYTES / size_of::<f32>() - others),
                     found: self.graph.ops[id].outputs.to_string(),
                 });
             }
-            StageLaunch::Draw => {
-                let bytes = match shared.needs_scratch() {
-                    true => shared.block.shared,
-                    false => shared.bytes(),
-                };
-                (&kernels.draw, 1, threads, bytes)
-            }
+            StageLaunch::Draw => (&kernels.draw, 1, threads, shared.draw()),
             StageLaunch::Parameters => {
                 let blocks = if parameters.whole != 0 {
                     shape.pixels()
                 } else {
                     1
                 };
-                (&kernels.parameters, blocks, threads, shared.block.shared)
+                (&kernels.parameters, blocks, threads, shared.sums())
             }
             StageLaunch::Feed => {
                 let channels = self.graph.output.channels();
@@ -153,9 +181,9 @@ impl Builder<'_> {
                 0 => 0,
                 address => address + (parameter_first * size_of::<f32>()) as u64,
             },
-            scratch: match OutputShared::new(graph, id, self.dtype).needs_scratch() {
-                true => device.address_or_null(&buffers.scratch),
-                false => 0,
+            scratch: match OutputShared::new(graph, id, self.dtype).scratch() {
+                0 => 0,
+                _ => device.address_or_null(&buffers.scratch),
             },
             prefix_image: (shape.prefix_rows * row) as u64,
             value_image: value_image as u64,

@@ -7,6 +7,7 @@ mod output;
 mod packing;
 mod stage;
 mod stage_cases;
+mod truncation;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;

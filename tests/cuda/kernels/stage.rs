@@ -215,7 +215,10 @@ impl<'a> Job<'a> {
         };
         let (weights, table_values) = (upload(&weights), upload(&arrays["table"].f32()));
         let bias = upload(&pad(&arrays["bias"].f32(), count, width));
-        let scratch = upload(&vec![f32::NAN; case.batch * width]);
+        // Whatever the number of threads.
+        let weights_of_warp = case.components.next_multiple_of(32);
+        let of_image = width + 8 * weights_of_warp;
+        let scratch = upload(&vec![f32::NAN; case.batch * of_image]);
         let integers = |name: &str| -> Vec<i32> {
             arrays[name]
                 .usize()
@@ -229,6 +232,7 @@ impl<'a> Job<'a> {
             seed: words(&arrays["seed"])[0],
             temperature: arrays["temperature"].f32()[0],
             continuous: case.continuous.into(),
+            ..Request::default()
         };
         let (prefix, index) = (gpu.upload(&given), gpu.upload(&words(&arrays["index"])));
         let request = gpu.upload(&[request]);
@@ -265,7 +269,7 @@ impl<'a> Job<'a> {
             fed: gpu.address(&fed),
             values: gpu.address(&values),
             parameters: gpu.address(&params),
-            scratch: if 4 * width > SHARED { scratch } else { 0 },
+            scratch: if 4 * of_image > SHARED { scratch } else { 0 },
             prefix_image: image as u64,
             value_image: image as u64,
             value_row: (case.columns * case.image_channels) as u64,
@@ -325,15 +329,17 @@ impl<'a> Job<'a> {
         let width = self.parameters.width as usize;
         let slices = threads / (width / 4);
         let by_slice = if slices > 1 { slices * width } else { 0 };
-        let parameters = if self.parameters.scratch == 0 {
-            width
-        } else {
-            0
+        let classes = self.parameters.class_count as usize;
+        let warps = self.case.channels.min(threads / 32);
+        let weights = warps * classes.next_multiple_of(32);
+        let floats = match self.parameters.scratch {
+            0 => by_slice.max(weights) + width,
+            _ => by_slice,
         };
         let config = config(
             (blocks, self.parameters.batch as usize),
             threads,
-            4 * (by_slice + parameters + self.case.channels),
+            4 * (floats + self.case.channels),
         );
         gpu.launch(("output", kernel), config, &self.parameters, times);
     }
