@@ -2,6 +2,8 @@
 //!
 //! Nothing in a launch depends on the pixel: row and column are in device memory.
 
+use std::ops::Range;
+
 use cudarc::driver::{CudaFunction, LaunchConfig};
 
 use super::buffers::Buffers;
@@ -51,6 +53,22 @@ impl Launch {
                 }
             }
         }
+    }
+}
+
+impl Launch {
+    /// Writes these rows of a map, of those that are on the device.
+    pub fn run_for_rows(&self, device: &Device, rows: Range<usize>) -> Result<(), CudaError> {
+        let Parameters::Fill(job) = &self.parameters else {
+            return Err(CudaError::Internal("rows of a launch that has none"));
+        };
+        let job = Fill {
+            first_row: rows.start as i32,
+            rows: rows.len() as i32,
+            ..**job
+        };
+        // SAFETY: as above; there are no more rows than the launch was made for.
+        unsafe { device.launch(&self.kernel, self.config, &job) }
     }
 }
 
@@ -144,11 +162,12 @@ impl Builder<'_> {
         };
         let residual = op.epilogue.residual;
         let residual = residual.map(|id| self.buffers.tensor(device, id).residual);
+        let (bias, classes) = self.buffers.starts(device, id, &packed.bias);
         let parameters = OpParameters {
             position: device.address(&self.buffers.position),
             weights,
-            bias: device.address(&packed.bias),
-            classes: device.address(&self.buffers.classes),
+            bias,
+            classes,
             partial: self.buffers.partial(device, id),
             residual: residual.unwrap_or_default(),
             result: self.buffers.tensor(device, tensor),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::backend::{CudaBackend, extent};
+use super::backend::{CudaBackend, class, extent, vector};
 use super::buffers::{BatchShape, KeptParameters, KeptValues};
 use super::error::CudaError;
 use super::parameters::Request;
@@ -73,9 +73,14 @@ impl Job<'_> {
             }
         }
         let images = images.iter();
-        let class = |image: &ImageRequest| image.class.unwrap_or(0) as i32;
+        let given = images.clone().map(ImageRequest::given);
         Batch {
-            classes: images.clone().map(class).collect(),
+            classes: given.clone().map(class).collect(),
+            biases: self.backend.vector_terms.biases(given.map(vector)),
+            maps: images
+                .clone()
+                .filter_map(|image| image.map.clone())
+                .collect(),
             prefix,
             prefix_rows: images
                 .clone()

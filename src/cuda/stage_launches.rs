@@ -7,6 +7,7 @@ use super::launches::{Builder, Launch, Parameters, Part, config, unsupported};
 use super::packed::{PackedOp, PackedParameters};
 use super::parameters::{Codes, Fill, Input, Likelihood, Mixture, Output};
 use super::tiling::{OutputBlock, packed_width, pixel_depth};
+use crate::network::layout::Extent;
 use crate::network::{Dtype, Graph, InputEncoding, OpId, OutputDistribution};
 
 /// Threads of a block of the likelihood kernels.
@@ -165,12 +166,13 @@ impl Builder<'_> {
             ),
         };
         let (mixture, class_count) = self.distribution();
+        let (bias, classes) = buffers.starts(device, id, &packed.bias);
         let parameters = device.address_or_null(&buffers.parameters);
         Ok(Output {
             position: device.address(&buffers.position),
             weights: device.address(&packed.weights),
-            bias: device.address(&packed.bias),
-            classes: op.condition.map_or(0, |_| device.address(&buffers.classes)),
+            bias,
+            classes: op.condition.map_or(0, |_| classes),
             index: device.address(&buffers.index),
             request: device.address(&buffers.request),
             prefix_rows: device.address(&buffers.prefix_rows),
@@ -248,6 +250,34 @@ impl Builder<'_> {
             given_values: self.graph.channels() as i32,
             ..Fill::default()
         })
+    }
+
+    /// Writes rows of the maps into the network's map: the current one or, of a whole image, any block;
+    /// none without a map.
+    pub fn fill_map(&self) -> Result<Option<Launch>, CudaError> {
+        let Some(id) = self.graph.map else {
+            return Ok(None);
+        };
+        let channels = self.graph.tensors[id].channels as i32;
+        let rows = self.buffers.map_rows as i32;
+        let launch = self.fill(Fill {
+            given: self.device.address_or_null(&self.buffers.map),
+            // Values as they are, without ones.
+            input: Input {
+                tensor: self.buffers.tensor(self.device, id),
+                channels,
+                ..Input::default()
+            },
+            given_rows: rows,
+            rows: match self.buffers.shape.extent {
+                Extent::Rings => 0,
+                Extent::WholeImage => rows,
+            },
+            values: channels,
+            given_values: channels,
+            ..Fill::default()
+        })?;
+        Ok(Some(launch))
     }
 
     /// Writes given values; what is the same for all such launches is filled in here.

@@ -1,8 +1,8 @@
 use fastpix::{Dtype, EvaluationRequest, Network, SampleRequest, bits_per_dim};
 use test_support::engine::{MODES, Mode, engine, evaluated};
 use test_support::networks::{
-    self, Conditions, dialect, dilated, dilated_scaled, images, many, mixture, parameters,
-    sequence, staged, values, values_of,
+    self, Conditions, dialect, dilated, dilated_scaled, images, many, mapped, mixture, parameters,
+    sequence, staged, values, values_of, vector, vocoder,
 };
 use test_support::reference::assert_close;
 
@@ -29,6 +29,12 @@ fn cases() -> Vec<(Network, usize, (usize, usize))> {
         (dialect(3), 3, (4, 3)),
         (many(1030), 3, (2, 3)),
         (many(16384), 1, (2, 1)),
+        (vector(1), 1, (3, 4)),
+        (vector(9), 18, (4, 3)),
+        (mapped(7), 3, (10, 4)),
+        (mapped(3), 17, (2, 2)),
+        (vocoder(), 3, (150, 1)),
+        (vocoder(), 1, (1, 1)),
     ]
 }
 
