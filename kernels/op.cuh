@@ -80,6 +80,8 @@ struct Op {
     int gate;          // of enum Gate
     int finish;        // 0: leave the sums in `partial`
     int rows;          // 0: the current row only; else all these rows of the grid
+    float scale;       // multiplies the result
+    int unused;
 };
 
 static_assert(sizeof(RowRing) == 24 && offsetof(RowRing, rows) == 8 && offsetof(RowRing, columns) == 12 &&
@@ -88,7 +90,7 @@ static_assert(sizeof(Tap) == 40 && offsetof(Tap, row_step) == 24 && offsetof(Tap
               offsetof(Tap, row_offset) == 32 && offsetof(Tap, column_offset) == 36);
 static_assert(sizeof(Taps) == 336 && offsetof(Taps, count) == 8 && offsetof(Taps, first) == 16);
 static_assert(sizeof(Tensor) == 152 && offsetof(Tensor, residual) == 120 && offsetof(Tensor, channels) == 144);
-static_assert(sizeof(Op) == 608 && offsetof(Op, weights) == 8 && offsetof(Op, bias) == 16 &&
+static_assert(sizeof(Op) == 616 && offsetof(Op, weights) == 8 && offsetof(Op, bias) == 16 &&
               offsetof(Op, classes) == 24 && offsetof(Op, partial) == 32 && offsetof(Op, residual) == 40 &&
               offsetof(Op, result) == 64 && offsetof(Op, taps) == 216);
 static_assert(offsetof(Op, weight_depth) == 552 && offsetof(Op, depth) == 556 && offsetof(Op, width) == 560 &&
@@ -96,7 +98,7 @@ static_assert(offsetof(Op, weight_depth) == 552 && offsetof(Op, depth) == 556 &&
               offsetof(Op, column_shift) == 576 && offsetof(Op, row_step) == 580 &&
               offsetof(Op, column_step) == 584 && offsetof(Op, row_offset) == 588 &&
               offsetof(Op, column_offset) == 592 && offsetof(Op, gate) == 596 && offsetof(Op, finish) == 600 &&
-              offsetof(Op, rows) == 604);
+              offsetof(Op, rows) == 604 && offsetof(Op, scale) == 608);
 
 // How numbers of type T are made and read; half.cuh has the other types.
 template <typename T> struct Element;
@@ -177,7 +179,7 @@ __device__ __forceinline__ void push(const Tensor &tensor, Place to, int batch, 
     }
 }
 
-// Adds the residual, if there is one, to COUNT channels and writes them.
+// Adds the residual, if there is one, to COUNT channels, scales and writes them.
 template <typename T, int COUNT>
 __device__ __forceinline__ void finish(const Op &op, Place at, int channel, float *y) {
     const Place to = {at.row * op.row_step + op.row_offset, at.column * op.column_step + op.column_offset, at.image};
@@ -187,5 +189,8 @@ __device__ __forceinline__ void finish(const Op &op, Place at, int channel, floa
 #pragma unroll
         for (int i = 0; i < COUNT; i++) y[i] += residual.at[i];
     }
+    // Also by 1, which changes nothing: no branch costs less than this.
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) y[i] = __fmul_rn(y[i], op.scale);
     push<T, COUNT>(op.result, to, op.batch, channel, y);
 }

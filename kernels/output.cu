@@ -1,6 +1,7 @@
-// The end of a stage of a pixel in f32: output.cuh says what is computed, in which shapes and how it is
-// launched.
+// The end of a stage of a pixel in f32: output.cuh and fill.cuh say what is computed, in which shapes and how it
+// is launched.
 
+#include "fill.cuh"
 #include "output.cuh"
 
 using output::MAX_THREADS;
@@ -21,6 +22,6 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed(const _
     output::output_feed<float>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input(const __grid_constant__ Output out) {
-    output::fill_input<float>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill(const __grid_constant__ Fill job) {
+    fill<float>(job);
 }

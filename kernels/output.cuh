@@ -5,9 +5,8 @@
 //
 // then, unless the pixel is of the image's prefix, the draw:
 //
-// - of a logistic mixture: the component by Gumbel-max over the logits, mean + exp(log_scale) *
-//   logistic noise per channel with the coefficients, clipped, rounded to the nearest code (unless
-//   continuous);
+// - of a logistic mixture: the component by Gumbel-max over the logits, mean + scale * logistic noise per
+//   channel with the coefficients, clipped, rounded to the nearest code (unless continuous);
 // - of a categorical distribution: the class of each channel by inversion of its cumulative
 //   distribution.
 //
@@ -22,11 +21,11 @@
 // Launch: `output_mixture`, `output_categorical`: grid (1, batch), one block per image, 32 to 256
 // threads; a thread sums four parameters over every slice-th k, slices are added in order through shared
 // memory. Dynamic shared memory, in floats: slices x width if there is more than one slice; width for
-// the parameters, unless they are in device memory (`scratch`); one for each channel. Per launch and
-// image: depth * width numbers of type T of weights, 2 * depth * width operations, a Philox block for
-// each draw. `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the
+// the parameters; one for each channel. Weights of classes, 32 runs of them for each warp that draws
+// (categorical.cuh), take the place of the slices, as much as they need; where all this is too much,
+// parameters and these weights are in device memory (`scratch`). Per launch and image: depth * width
+// numbers of type T of weights, 2 * depth * width operations, a Philox block for each draw. `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the
 // parameters only. `output_feed`: grid (1, batch); values given by the host in place of the draw.
-// `fill_input`: one thread for each channel of the input tensor of each pixel, 256 per block.
 //
 // How it was arrived at: one block per image keeps the draw in the launch that computes its parameters,
 // which saves a dependent launch per pixel; 160 x 100 weights are 64 KB in f32, read from the L2 by
@@ -45,6 +44,8 @@ struct Request {
     unsigned long long seed;
     float temperature;
     int continuous;
+    Truncation truncation;
+    int unused;
 };
 
 struct Output {
@@ -54,49 +55,49 @@ struct Output {
     const int *classes;              // null if the bias is the same for all
     const unsigned long long *index; // of each image among the random numbers
     const Request *request;
-    const int *prefix_rows;       // how many are kept, per image
-    const unsigned short *prefix; // codes, [image][row][column][channel]
-    const float *fed;             // [image][channel of the stage]
-    float *values;                // [image][row][column][channel], or null
+    const int *prefix_rows; // how many are kept, per image
+    const float *prefix;    // values, [image][row][column][channel]
+    const float *fed;       // [image][channel of the stage]
+    float *values;          // [image][row][column][channel], or null
     float *parameters;            // of this stage; null if not kept
-    float *scratch;               // [image][width], where parameters do not fit into shared memory; else null
-    unsigned long long prefix_image;    // codes from one image to the next
+    float *scratch;         // [image][width + weights], where these do not fit into shared memory; else null
+    unsigned long long prefix_image;    // given values from one image to the next
     unsigned long long value_image;     // values from one image to the next
     unsigned long long value_row;       // from one row to the next; 0 if only the current one is kept
     unsigned long long parameter_image; // parameters from one image to the next
     unsigned long long parameter_pixel; // from one pixel to the next; 0 if only the current one's are kept
     Input input;
     Taps taps;
+    Mixture mixture;
     int depth;          // k of all taps, padding included
     int width;          // parameters, padded to a multiple of 4
     int count;          // parameters
-    int components;     // of the mixture, or classes
+    int class_count;    // of a categorical distribution
     int channels;       // of the stage
     int first_channel;  // of the stage in the image
     int image_channels;
     int first_draw;     // of the stage
     int batch;
-    int rows;           // of the image
     int columns;
     int last;           // whether no stage of the pixel follows
     int whole;          // parameters of all pixels rather than of the current one
-    int unused;
 };
 
-static_assert(sizeof(Request) == 16 && offsetof(Request, temperature) == 8 && offsetof(Request, continuous) == 12);
-static_assert(sizeof(Output) == 704 && offsetof(Output, weights) == 8 && offsetof(Output, bias) == 16 &&
+static_assert(sizeof(Request) == 32 && offsetof(Request, temperature) == 8 && offsetof(Request, continuous) == 12 &&
+              offsetof(Request, truncation) == 16);
+static_assert(sizeof(Output) == 784 && offsetof(Output, weights) == 8 && offsetof(Output, bias) == 16 &&
               offsetof(Output, classes) == 24 && offsetof(Output, index) == 32 && offsetof(Output, request) == 40 &&
               offsetof(Output, prefix_rows) == 48 && offsetof(Output, prefix) == 56 && offsetof(Output, fed) == 64 &&
               offsetof(Output, values) == 72 && offsetof(Output, parameters) == 80 && offsetof(Output, scratch) == 88 &&
               offsetof(Output, prefix_image) == 96 && offsetof(Output, value_image) == 104 &&
               offsetof(Output, value_row) == 112 && offsetof(Output, parameter_image) == 120 &&
               offsetof(Output, parameter_pixel) == 128 && offsetof(Output, input) == 136 &&
-              offsetof(Output, taps) == 312);
-static_assert(offsetof(Output, depth) == 648 && offsetof(Output, width) == 652 && offsetof(Output, count) == 656 &&
-              offsetof(Output, components) == 660 && offsetof(Output, channels) == 664 &&
-              offsetof(Output, first_channel) == 668 && offsetof(Output, image_channels) == 672 &&
-              offsetof(Output, first_draw) == 676 && offsetof(Output, batch) == 680 && offsetof(Output, rows) == 684 &&
-              offsetof(Output, columns) == 688 && offsetof(Output, last) == 692 && offsetof(Output, whole) == 696);
+              offsetof(Output, taps) == 320 && offsetof(Output, mixture) == 656);
+static_assert(offsetof(Output, depth) == 736 && offsetof(Output, width) == 740 && offsetof(Output, count) == 744 &&
+              offsetof(Output, class_count) == 748 && offsetof(Output, channels) == 752 &&
+              offsetof(Output, first_channel) == 756 && offsetof(Output, image_channels) == 760 &&
+              offsetof(Output, first_draw) == 764 && offsetof(Output, batch) == 768 && offsetof(Output, columns) == 772 &&
+              offsetof(Output, last) == 776 && offsetof(Output, whole) == 780);
 
 namespace output {
 
@@ -105,11 +106,10 @@ constexpr int MAX_THREADS = 256;
 // Sums over parts of k, before they are added.
 __device__ __forceinline__ int slices_of(const Output &out) { return max((int)blockDim.x / (out.width / 4), 1); }
 
-// Dynamic shared memory behind the sums over parts of k.
-__device__ __forceinline__ float *behind_slices(const Output &out) {
-    extern __shared__ __align__(16) float shared[];
+// Floats of the sums over parts of k.
+__device__ __forceinline__ int slice_floats(const Output &out) {
     const int slices = slices_of(out);
-    return shared + (slices > 1 ? slices * out.width : 0);
+    return slices > 1 ? slices * out.width : 0;
 }
 
 __device__ __forceinline__ Place current(const Output &out, int image) {
@@ -183,8 +183,8 @@ __device__ __forceinline__ void keep(const Output &out, Place at, const float *p
     for (int p = threadIdx.x; p < out.count; p += blockDim.x) to[p] = params[p];
 }
 
-// The codes of this stage of a pixel.
-__device__ __forceinline__ const unsigned short *codes_at(const Output &out, Place at) {
+// The given values of this stage of a pixel.
+__device__ __forceinline__ const float *given_at(const Output &out, Place at) {
     return out.prefix + at.image * out.prefix_image + (size_t)pixel_of(out, at) * out.image_channels + out.first_channel;
 }
 
@@ -195,7 +195,7 @@ template <typename T, Threads THREADS>
 __device__ __forceinline__ void put(const Output &out, Place at, bool in_prefix, float *x) {
     const int threads = THREADS == WARP ? 32 : blockDim.x;
     for (int c = threadIdx.x; c < out.channels; c += threads) {
-        if (in_prefix) x[c] = value_of(out.input, codes_at(out, at)[c]);
+        if (in_prefix) x[c] = given_at(out, at)[c];
         if (!out.values) continue;
         float *to = out.values + at.image * out.value_image + at.row * out.value_row;
         to[(size_t)at.column * out.image_channels + out.first_channel + c] = x[c];
@@ -219,9 +219,9 @@ __device__ __forceinline__ int draw_component(const Output &out, const float *pa
                                               unsigned long long seed, unsigned long long index, unsigned pixel) {
     float best = -INFINITY;
     int drawn = 0;
-    for (int mix = threadIdx.x; mix < out.components; mix += 32) {
+    for (int mix = threadIdx.x; mix < out.mixture.mixtures; mix += 32) {
         const float u = inner_uniform(philox_word(seed, index, pixel, out.first_draw + mix));
-        const float score = params[mix] / temperature - logf(-logf(u));
+        const float score = out.mixture.logit(params, mix) / temperature - logf(-logf(u));
         if (score > best) {
             best = score;
             drawn = mix;
@@ -240,7 +240,8 @@ __device__ __forceinline__ int draw_component(const Output &out, const float *pa
 
 // Draws from a logistic mixture; for the whole warp.
 __device__ __forceinline__ void draw_mixture(const Output &out, Place at, const float *params, float *x) {
-    const Mixture mixture = {out.components, out.channels};
+    const Mixture &mixture = out.mixture;
+    const float limit = out.input.codes.limit;
     const unsigned long long seed = out.request->seed;
     const float temperature = out.request->temperature;
     const unsigned long long index = out.index[at.image];
@@ -252,9 +253,9 @@ __device__ __forceinline__ void draw_mixture(const Output &out, Place at, const 
         float mean = 0.0f, step = 0.0f;
         if (first + lane < out.channels) {
             const int channel = first + lane;
-            const float u = inner_uniform(philox_word(seed, index, pixel, out.first_draw + out.components + channel));
+            const float u = inner_uniform(philox_word(seed, index, pixel, out.first_draw + mixture.mixtures + channel));
             const float noise = logf(u) - logf(1.0f - u);
-            const float scale = __fmul_rn(expf(mixture.log_scale(params, channel, drawn)), temperature);
+            const float scale = __fmul_rn(mixture.sampling_scale(params, channel, drawn), temperature);
             mean = mixture.mean(params, channel, drawn);
             step = __fmul_rn(scale, noise);
         }
@@ -263,18 +264,19 @@ __device__ __forceinline__ void draw_mixture(const Output &out, Place at, const 
             const float start =
                 __fadd_rn(__shfl_sync(0xffffffffu, mean, channel - first), __shfl_sync(0xffffffffu, step, channel - first));
             const float sum = __fadd_rn(start, mixture.linear(params, channel, drawn, [&](int i) { return x[i]; }));
-            if (lane == 0) x[channel] = fminf(fmaxf(sum, -1.0f), 1.0f);
+            if (lane == 0) x[channel] = fminf(fmaxf(sum, -limit), limit);
             __syncwarp();
         }
     }
-    for (int c = lane; c < out.channels; c += 32) {
-        if (!out.request->continuous) x[c] = nearest_value(out.input, x[c]);
-    }
+    if (out.request->continuous) return;
+    const Codes &codes = out.input.codes;
+    for (int c = lane; c < out.channels; c += 32) x[c] = value_of(codes, code_of(codes, x[c]));
 }
 
 template <typename T> __device__ __forceinline__ void output_mixture(const Output &out) {
     const Place at = current(out, blockIdx.y);
-    float *params = behind_slices(out);
+    extern __shared__ __align__(16) float shared[];
+    float *params = shared + slice_floats(out);
     float *x = params + out.width;
     compute<T>(out, at, params);
     keep(out, at, params);
@@ -285,26 +287,37 @@ template <typename T> __device__ __forceinline__ void output_mixture(const Outpu
 }
 
 template <typename T> __device__ __forceinline__ void output_categorical(const Output &out) {
+    extern __shared__ __align__(16) float shared[];
     const Place at = current(out, blockIdx.y);
-    float *shared = behind_slices(out);
-    float *params = out.scratch ? out.scratch + (size_t)at.image * out.width : shared;
-    float *x = out.scratch ? shared : shared + out.width;
+    const int warp = threadIdx.x / 32;
+    const int warps = min((int)blockDim.x / 32, out.channels);
+    const int weights_of_warp = 32 * categorical::run_of(out.class_count);
+    const int weights_of_image = warps * weights_of_warp;
+    float *params, *weights, *x;
+    if (out.scratch) {
+        params = out.scratch + at.image * (size_t)(out.width + weights_of_image);
+        weights = params + out.width;
+        x = shared + slice_floats(out);
+    } else {
+        params = shared + max(slice_floats(out), weights_of_image);
+        weights = shared;
+        x = params + out.width;
+    }
     compute<T>(out, at, params);
     keep(out, at, params);
     const bool in_prefix = at.row < out.prefix_rows[at.image];
-    if (!in_prefix) {
-        // Weights take the place of the logits just copied.
-        __syncthreads();
-        const unsigned long long seed = out.request->seed;
+    if (!in_prefix && warp < warps) {
+        const Request &request = *out.request;
         const unsigned long long index = out.index[at.image];
-        for (int channel = threadIdx.x / 32; channel < out.channels; channel += blockDim.x / 32) {
-            const float u = unit_uniform(philox_word(seed, index, pixel_of(out, at), out.first_draw + channel));
-            float *logits = params + (size_t)channel * out.components;
-            const int drawn = draw_class(logits, out.components, out.request->temperature, u);
-            if (threadIdx.x % 32 == 0) x[channel] = value_of(out.input, drawn);
+        for (int channel = warp; channel < out.channels; channel += warps) {
+            const unsigned word = philox_word(request.seed, index, pixel_of(out, at), out.first_draw + channel);
+            const float *logits = params + (size_t)channel * out.class_count;
+            const int drawn = draw_class(logits, weights + warp * weights_of_warp, out.class_count, request.temperature,
+                                         request.truncation, unit_uniform(word));
+            if (threadIdx.x % 32 == 0) x[channel] = value_of(out.input.codes, (float)drawn);
         }
-        __syncthreads();
     }
+    __syncthreads();
     put<T, BLOCK>(out, at, in_prefix, x);
 }
 
@@ -324,22 +337,6 @@ template <typename T> __device__ __forceinline__ void output_feed(const Output &
     const Place at = current(out, blockIdx.y);
     for (int c = threadIdx.x; c < out.channels; c += blockDim.x) x[c] = out.fed[(size_t)at.image * out.channels + c];
     put<T, BLOCK>(out, at, at.row < out.prefix_rows[at.image], x);
-}
-
-template <typename T> __device__ __forceinline__ void fill_input(const Output &out) {
-    size_t item = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    const int channel = item % out.input.channels;
-    item /= out.input.channels;
-    const int column = item % out.columns;
-    item /= out.columns;
-    const int row = item % out.rows;
-    const size_t image = item / out.rows;
-    if (image >= out.batch) return;
-    const Place at = {row, column, (int)image};
-    const unsigned short *codes = codes_at(out, at);
-    const float y =
-        encoded(out.input, channel, out.channels, [&](int i) { return value_of(out.input, codes[i]); });
-    push<T, 1>(out.input.tensor, at, out.batch, channel, &y);
 }
 
 } // namespace output

@@ -1,7 +1,8 @@
-// The end of a stage of a pixel in f16 or bf16 with f32 sums: output.cuh says what is computed, in which
-// shapes and how it is launched. Without tensor cores: a pixel is one row, and its columns are few.
+// The end of a stage of a pixel in f16 or bf16 with f32 sums: output.cuh and fill.cuh say what is
+// computed, in which shapes and how it is launched. Without tensor cores: a pixel is one row, and its columns are few.
 // Compiled for: compute_80
 
+#include "fill.cuh"
 #include "half.cuh"
 #include "output.cuh"
 
@@ -23,8 +24,8 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed_f16(con
     output::output_feed<F16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input_f16(const __grid_constant__ Output out) {
-    output::fill_input<F16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_f16(const __grid_constant__ Fill job) {
+    fill<F16>(job);
 }
 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_mixture_bf16(const __grid_constant__ Output out) {
@@ -43,6 +44,6 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) output_feed_bf16(co
     output::output_feed<Bf16>(out);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_input_bf16(const __grid_constant__ Output out) {
-    output::fill_input<Bf16>(out);
+extern "C" __global__ void __launch_bounds__(MAX_THREADS) fill_bf16(const __grid_constant__ Fill job) {
+    fill<Bf16>(job);
 }

@@ -4,7 +4,7 @@
 //
 // with m = (row, column, image), M = rows * columns * batch. Then the outputs are stored as partial
 // sums, or finished: y = outputs, or a * sigmoid(b), or tanh(a) * sigmoid(b), plus a residual if
-// there is one; y is written under every activation in which it is read. Convolutions of any stride
+// there is one, times a scale; y is written under every activation in which it is read. Convolutions of any stride
 // and dilation, deconvolutions (one output parity per launch) and 1x1 convolutions are all lists of
 // taps; looking back in a row ring is an address.
 //

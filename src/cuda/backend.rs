@@ -10,11 +10,13 @@ use super::error::CudaError;
 use super::parameters::Request;
 use super::sampling::Job;
 use super::session::{Batch, DeviceModel};
+use super::vector_terms::VectorTerms;
 use crate::backend::{
     Backend, BackendError, Evaluation, EvaluationMode, EvaluationRequest, Hooks, SampleRequest,
 };
+use crate::distribution::Sampler;
 use crate::network::layout::{Extent, Shape};
-use crate::network::{Dtype, Graph, LogisticMixture, Network, OutputDistribution};
+use crate::network::{Dtype, Given, Graph, Network};
 
 /// A network ready on CUDA devices.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct CudaBackend {
     pub(super) graph: Graph,
     dtype: Dtype,
     weight_bytes: usize,
+    pub(super) vector_terms: VectorTerms,
     models: Vec<Mutex<DeviceModel>>,
     /// Of the devices.
     pub(super) ordinals: Vec<usize>,
@@ -47,7 +50,6 @@ impl CudaBackend {
                 found: "none".into(),
             });
         }
-        supported(&network.graph)?;
         let models = ordinals
             .iter()
             .map(|&ordinal| DeviceModel::new(ordinal, network, dtype, launch_mode))
@@ -63,6 +65,7 @@ impl CudaBackend {
         Ok(Self {
             graph: network.graph.clone(),
             dtype,
+            vector_terms: VectorTerms::new(network, dtype),
             weight_bytes: models.first().map_or(0, DeviceModel::weight_bytes),
             models: models.into_iter().map(Mutex::new).collect(),
             ordinals: ordinals.to_vec(),
@@ -216,22 +219,21 @@ impl CudaBackend {
         let [_, height, width, channels] = request.images.shape();
         let image_len = height * width * channels;
         let count = images.len();
-        let class = |image: usize| request.classes.get(image).map_or(0, |&class| class as i32);
+        let given = images.clone().map(|image| request.given(image));
         let batch = Batch {
-            classes: images.clone().map(class).collect(),
+            classes: given.clone().map(class).collect(),
+            biases: self.vector_terms.biases(given.map(vector)),
+            maps: request
+                .maps
+                .get(images.clone())
+                .unwrap_or_default()
+                .to_vec(),
             prefix: (images.start * image_len..images.end * image_len)
-                .map(|index| {
-                    let input = &self.graph.input;
-                    input.code(request.images.value(index, input))
-                })
+                .map(|index| request.images.value(index, &self.graph.input))
                 .collect(),
             prefix_rows: vec![height as i32; count],
             index: vec![0; count],
-            request: Request {
-                seed: 0,
-                temperature: 1.0,
-                continuous: 0,
-            },
+            request: Request::new(0, &Sampler::default(), false),
             cancel,
         };
         let shape = BatchShape {
@@ -250,26 +252,19 @@ impl CudaBackend {
     }
 }
 
-/// Refuses what the kernels cannot compute yet.
-fn supported(graph: &Graph) -> Result<(), CudaError> {
-    let refuse = |what: &str, expected: &str, found: String| {
-        Err(CudaError::Unsupported {
-            what: what.into(),
-            expected: expected.into(),
-            found,
-        })
-    };
-    if let OutputDistribution::LogisticMixture(mixture) = graph.output
-        && mixture != LogisticMixture::original(mixture.mixtures, mixture.channels)
-    {
-        return refuse("mixture", "that of the original", format!("{mixture:?}"));
+/// The class of an image; 0 without one.
+pub(super) fn class(given: Given<'_>) -> i32 {
+    match given {
+        Given::Class(class) => class as i32,
+        Given::None | Given::Vector(_) => 0,
     }
-    if graph.map.is_some() || graph.condition.vector().is_some() {
-        return refuse("condition", "a class or none", "another".into());
-    }
-    match graph.ops.iter().find(|op| op.epilogue.scale != 1.0) {
-        None => Ok(()),
-        Some(op) => refuse("scale of an op", "1", op.epilogue.scale.to_string()),
+}
+
+/// The vector of an image; an empty one if it has none.
+pub(super) fn vector(given: Given<'_>) -> &[f32] {
+    match given {
+        Given::Vector(vector) => vector,
+        Given::None | Given::Class(_) => &[],
     }
 }
 

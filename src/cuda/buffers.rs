@@ -10,9 +10,12 @@ use cudarc::driver::{CudaSlice, sys};
 use super::device::Device;
 use super::dtype::{DeviceStorage, allocated, stored};
 use super::error::{Context, CudaError};
-use super::launches::{OutputShared, Part};
+use super::launches::Part;
+use super::map_rows::rows_of_block;
 use super::parameters::{self, INLINE_TAPS, RowRing};
+use super::stage_launches::OutputShared;
 use super::tiling::packed_width;
+use super::vector_terms;
 use crate::network::layout::{Extent, Layout, Rows, Shape};
 use crate::network::{Activation, Dtype, Graph, OpId, Tap, TensorId};
 
@@ -68,7 +71,7 @@ impl<'a> BufferPlan<'a> {
         }
     }
 
-    /// Values or codes of a row of an image.
+    /// Values of a row of an image.
     fn row(&self) -> usize {
         self.shape.images.width * self.graph.channels()
     }
@@ -109,13 +112,34 @@ impl<'a> BufferPlan<'a> {
         }
     }
 
-    /// Parameters of the current pixel, where shared memory has no room for those of some stage.
+    /// Parameters of the current pixel and what a draw from them needs, where shared memory has no
+    /// room for those of some stage.
     fn scratch(&self) -> usize {
         let ops = self.graph.stages.iter().map(|stage| stage.output);
-        let beyond =
-            ops.filter(|&id| OutputShared::new(self.graph, id, self.dtype).needs_scratch());
-        let widths = beyond.map(|id| packed_width(&self.graph.ops[id], self.dtype));
-        self.shape.images.batch * widths.max().unwrap_or(0)
+        let of = |id| OutputShared::new(self.graph, id, self.dtype).scratch();
+        self.shape.images.batch * ops.map(of).max().unwrap_or(0)
+    }
+
+    /// What the sums of each image start from, one op after the other: where those of each begin, and
+    /// how many there are of all.
+    fn biases(&self) -> (BTreeMap<OpId, usize>, usize) {
+        let (mut starts, mut total) = (BTreeMap::new(), 0);
+        for id in vector_terms::ops(self.graph) {
+            starts.insert(id, total);
+            total += self.shape.images.batch * packed_width(&self.graph.ops[id], self.dtype);
+        }
+        (starts, total)
+    }
+
+    /// Rows of a block of the maps.
+    fn map_rows(&self) -> usize {
+        rows_of_block(self.map_row())
+    }
+
+    /// Numbers of a row of the maps of all images.
+    fn map_row(&self) -> usize {
+        let Shape { batch, width, .. } = self.shape.images;
+        batch * width * self.graph.map_channels().unwrap_or(0)
     }
 
     /// The taps of each launch that has more than its parameters hold.
@@ -134,18 +158,23 @@ impl<'a> BufferPlan<'a> {
     pub fn cache_bytes(&self) -> usize {
         let batch = self.shape.images.batch;
         let taps: usize = self.tables().map(|(.., taps)| taps.len()).sum();
+        let (starts, biases) = self.biases();
+        let images = if starts.is_empty() { 0 } else { batch };
         let others = [
             2 * size_of::<i32>() * batch,
             size_of::<i32>() * batch,
             size_of::<i32>() * batch,
             size_of::<u64>() * batch,
             size_of::<parameters::Request>(),
-            size_of::<u16>() * self.prefix(),
+            size_of::<f32>() * self.prefix(),
             size_of::<f32>() * self.parameters(),
             size_of::<f64>() * self.nats(),
             size_of::<f32>() * self.fed(),
             size_of::<f32>() * self.scratch(),
             size_of::<parameters::Tap>() * taps,
+            size_of::<f32>() * biases,
+            size_of::<i32>() * images,
+            size_of::<f32>() * self.map_rows() * self.map_row(),
         ];
         let others: usize = others.into_iter().map(allocated).sum();
         self.layout.cache_bytes(&DeviceStorage(self.dtype)) + others
@@ -203,6 +232,14 @@ pub(super) struct Buffers {
     /// Taps of launches that have more than their parameters hold, and where those of each begin.
     tap_table: Option<CudaSlice<parameters::Tap>>,
     tap_starts: BTreeMap<(OpId, Part), usize>,
+    /// What the sums of each image start from, where that depends on its vector: `[op][image][output]`.
+    pub biases: Option<CudaSlice<f32>>,
+    bias_starts: BTreeMap<OpId, usize>,
+    /// The number of each image: its row of `biases`.
+    images: Option<CudaSlice<i32>>,
+    /// A block of rows of the maps, `[image][row][column][channel]`, and how many these are.
+    pub map: Option<CudaSlice<f32>>,
+    pub map_rows: usize,
     /// (row, column) of the current pixel, per image.
     pub position: CudaSlice<i32>,
     /// Class of each image.
@@ -212,8 +249,8 @@ pub(super) struct Buffers {
     pub request: CudaSlice<parameters::Request>,
     /// How many rows each image is given.
     pub prefix_rows: CudaSlice<i32>,
-    /// Codes of these rows.
-    pub prefix: Option<CudaSlice<u16>>,
+    /// Values of these rows.
+    pub prefix: Option<CudaSlice<f32>>,
     pub values: Option<CudaSlice<f32>>,
     pub parameters: Option<CudaSlice<f32>>,
     /// Log-likelihoods of all pixels in nats.
@@ -273,6 +310,8 @@ impl Buffers {
                 channels: stored(plan.dtype, tensor.channels),
             });
         }
+        let (bias_starts, biases) = plan.biases();
+        let numbers: Vec<i32> = (0..batch as i32).collect();
         let partials = plan.layout.partials.iter();
         let partials = partials.map(|&rows| Ring::new(device, rows, batch));
         let mut buffers = Self {
@@ -281,6 +320,14 @@ impl Buffers {
             partials: partials.collect::<Result<_, _>>()?,
             tap_table: None,
             tap_starts: BTreeMap::new(),
+            biases: device.zeros(biases)?,
+            images: match bias_starts.is_empty() {
+                true => None,
+                false => Some(device.upload(&numbers)?),
+            },
+            bias_starts,
+            map: device.zeros(plan.map_rows() * plan.map_row())?,
+            map_rows: plan.map_rows(),
             position: some(device.zeros(2 * batch)?)?,
             classes: some(device.zeros(batch)?)?,
             index: some(device.zeros(batch)?)?,
@@ -362,6 +409,21 @@ impl Buffers {
             column_step: tap.step[1] as i32,
             row_offset: tap.offset[0] as i32,
             column_offset: tap.offset[1] as i32,
+        }
+    }
+
+    /// Where the rows are that the sums of an op start from, and the numbers of each image's row:
+    /// `packed` and the classes unless that depends on a vector.
+    pub fn starts(&self, device: &Device, id: OpId, packed: &CudaSlice<f32>) -> (u64, u64) {
+        match (&self.biases, &self.images, self.bias_starts.get(&id)) {
+            (Some(biases), Some(images), Some(start)) => {
+                let bytes = start * size_of::<f32>();
+                (
+                    device.address(biases) + bytes as u64,
+                    device.address(images),
+                )
+            }
+            _ => (device.address(packed), device.address(&self.classes)),
         }
     }
 

@@ -65,8 +65,8 @@ pub(super) struct Kernels {
     pub parameters: CudaFunction,
     /// Values from the host in place of the draw.
     pub feed: CudaFunction,
-    /// Given codes as the input of a whole image.
-    pub fill_input: CudaFunction,
+    /// Given values into a tensor.
+    pub fill: CudaFunction,
     pub log_likelihood: CudaFunction,
 }
 
@@ -136,7 +136,7 @@ impl Kernels {
             draw: loader.function(output_file, &name(draw))?,
             parameters: loader.function(output_file, &name("output_parameters"))?,
             feed: loader.function(output_file, &name("output_feed"))?,
-            fill_input: loader.function(output_file, &name("fill_input"))?,
+            fill: loader.function(output_file, &name("fill"))?,
             log_likelihood: loader.function("likelihood", log_likelihood)?,
         })
     }

@@ -1,6 +1,7 @@
 //! The CUDA backend: the hand-written kernels of `kernels/`, launched over buffers that stay on
 //! the device. It walks any network's graph and knows no model.
 
+mod asking;
 mod backend;
 mod buffers;
 mod device;
@@ -9,14 +10,18 @@ mod error;
 mod kernels;
 mod launch_shape;
 mod launches;
+mod map_rows;
 mod modules;
+mod ops;
 mod packed;
 pub mod parameters;
 mod queue;
 mod row_copies;
 mod sampling;
 mod session;
+mod stage_launches;
 mod tiling;
+mod vector_terms;
 
 pub(crate) use backend::CudaBackend;
 pub use device::{DeviceInfo, devices, driver_version};

@@ -62,7 +62,7 @@ pub(super) struct PackedParameters {
 }
 
 /// One op's weights as the kernels' columns see them.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     network: &'a Network,
     op: &'a Op,
     dtype: Dtype,
@@ -73,7 +73,7 @@ struct Source<'a> {
 type Operand<'a> = (&'a Tap, usize);
 
 impl<'a> Source<'a> {
-    fn new(network: &'a Network, op: &'a Op, dtype: Dtype) -> Self {
+    pub fn new(network: &'a Network, op: &'a Op, dtype: Dtype) -> Self {
         Self {
             network,
             op,
@@ -134,10 +134,23 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn bias(&self, class: Option<usize>, j: usize) -> f32 {
+    /// What the output at place `j` starts from; 0 for padding.
+    pub fn bias(&self, class: Option<usize>, j: usize) -> f32 {
         let given = class.map_or(Given::None, Given::Class);
         let bias = |n| self.network.weights.bias(self.op, given, n);
         self.output(j).map_or(0.0, bias)
+    }
+
+    /// What a number of the image's vector is multiplied by for the output at place `j`; 0 for padding
+    /// and ops without such a term.
+    pub fn term(&self, number: usize, j: usize) -> f32 {
+        match (self.op.condition, self.output(j)) {
+            (Some(layer), Some(n)) => {
+                let matrix = &self.network.weights.layers[layer].weight;
+                matrix[number * self.op.outputs + n]
+            }
+            _ => 0.0,
+        }
     }
 
     /// `[class][width]`, or `[width]` if the class makes no difference.

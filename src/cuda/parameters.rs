@@ -7,7 +7,10 @@ use std::mem::offset_of;
 
 use cudarc::driver::DeviceRepr;
 
-use crate::network::Activation;
+use crate::distribution::{self, Sampler};
+use crate::network::{
+    Activation, BinRule, CoefficientLink, InputEncoding, LogisticMixture, ScaleLink,
+};
 
 /// Taps that an op's parameters hold themselves; more are in a table in device memory.
 pub const INLINE_TAPS: usize = 8;
@@ -98,18 +101,118 @@ pub struct Op {
     pub gate: i32,
     pub finish: i32,
     pub rows: i32,
+    pub scale: f32,
+    pub unused: i32,
 }
 
-/// `struct Input`: the input tensor of a stage.
+/// `struct Codes`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Codes {
+    pub encoding: i32,
+    pub count: i32,
+    pub limit: f32,
+}
+
+impl From<&InputEncoding> for Codes {
+    fn from(input: &InputEncoding) -> Self {
+        let (encoding, limit) = match *input {
+            InputEncoding::Scaled { limit, .. } => (Encoding::Scaled, limit),
+            InputEncoding::OneHot { .. } => (Encoding::OneHot, 0.0),
+            InputEncoding::Embedding { .. } => (Encoding::Embedding, 0.0),
+        };
+        Self {
+            encoding: encoding as i32,
+            count: input.codes() as i32,
+            limit,
+        }
+    }
+}
+
+/// `struct Input`: the input tensor of a stage, or a map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Input {
     pub tensor: Tensor,
     pub table: u64,
-    pub encoding: i32,
-    pub codes: i32,
+    pub codes: Codes,
     pub table_channels: i32,
     pub channels: i32,
+    pub unused: i32,
+}
+
+/// `struct Mixture`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mixture {
+    pub mixtures: i32,
+    pub channels: i32,
+    pub logit_place: [i32; 2],
+    pub mean_place: [i32; 3],
+    pub scale_place: [i32; 3],
+    pub coefficient_place: [i32; 4],
+    pub groups: i32,
+    pub scale_link: i32,
+    pub coefficient_link: i32,
+    pub bin_rule: i32,
+    pub sampling_bound: f32,
+    pub likelihood_bound: f32,
+}
+
+impl From<&LogisticMixture> for Mixture {
+    fn from(mixture: &LogisticMixture) -> Self {
+        let layout = &mixture.layout;
+        let (scale_link, sampling_bound, likelihood_bound) = match mixture.scale {
+            ScaleLink::Exp {
+                sampling_floor,
+                likelihood_floor,
+            } => (0, sampling_floor, likelihood_floor),
+            ScaleLink::Softplus { epsilon } => (1, epsilon, epsilon),
+            ScaleLink::InverseSoftplus { floor } => (2, floor, floor),
+        };
+        Self {
+            mixtures: mixture.mixtures as i32,
+            channels: mixture.channels as i32,
+            logit_place: layout.logit.map(|place| place as i32),
+            mean_place: layout.mean.map(|place| place as i32),
+            scale_place: layout.scale.map(|place| place as i32),
+            coefficient_place: layout.coefficient.map(|place| place as i32),
+            groups: layout.groups as i32,
+            scale_link,
+            coefficient_link: match mixture.coefficients {
+                CoefficientLink::Tanh => 0,
+                CoefficientLink::Identity => 1,
+            },
+            bin_rule: match mixture.bins {
+                BinRule::Original => 0,
+                BinRule::Exact => 1,
+            },
+            sampling_bound,
+            likelihood_bound,
+        }
+    }
+}
+
+/// `struct Truncation`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Truncation {
+    pub kind: i32,
+    pub k: i32,
+    pub p: f32,
+}
+
+impl From<distribution::Truncation> for Truncation {
+    fn from(truncation: distribution::Truncation) -> Self {
+        let (kind, k, p) = match truncation {
+            distribution::Truncation::None => (0, 0, 0.0),
+            // No network has as many classes.
+            distribution::Truncation::TopK(k) => (1, k.try_into().unwrap_or(i32::MAX), 0.0),
+            distribution::Truncation::TopP(p) => (2, 0, p),
+            distribution::Truncation::Greedy => (3, 0, 0.0),
+        };
+        Self { kind, k, p }
+    }
 }
 
 /// `struct Request`.
@@ -119,6 +222,21 @@ pub struct Request {
     pub seed: u64,
     pub temperature: f32,
     pub continuous: i32,
+    pub truncation: Truncation,
+    pub unused: i32,
+}
+
+impl Request {
+    /// Random numbers of this seed, values drawn so.
+    pub fn new(seed: u64, sampler: &Sampler, continuous: bool) -> Self {
+        Self {
+            seed,
+            temperature: sampler.temperature,
+            continuous: continuous.into(),
+            truncation: sampler.truncation.into(),
+            unused: 0,
+        }
+    }
 }
 
 /// `struct Output`.
@@ -144,20 +262,37 @@ pub struct Output {
     pub parameter_pixel: u64,
     pub input: Input,
     pub taps: Taps,
+    pub mixture: Mixture,
     pub depth: i32,
     pub width: i32,
     pub count: i32,
-    pub components: i32,
+    pub class_count: i32,
     pub channels: i32,
     pub first_channel: i32,
     pub image_channels: i32,
     pub first_draw: i32,
     pub batch: i32,
-    pub rows: i32,
     pub columns: i32,
     pub last: i32,
     pub whole: i32,
-    pub unused: i32,
+}
+
+/// `struct Fill`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fill {
+    pub position: u64,
+    pub given: u64,
+    pub given_image: u64,
+    pub input: Input,
+    pub given_rows: i32,
+    pub rows: i32,
+    pub first_row: i32,
+    pub columns: i32,
+    pub batch: i32,
+    pub values: i32,
+    pub first_value: i32,
+    pub given_values: i32,
 }
 
 /// `struct Likelihood`.
@@ -165,15 +300,18 @@ pub struct Output {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Likelihood {
     pub parameters: u64,
-    pub codes: u64,
+    pub values: u64,
     pub nats: u64,
     pub pixels: u64,
+    pub mixture: Mixture,
+    pub codes: Codes,
     pub stages: i32,
     pub count: i32,
-    pub components: i32,
+    pub classes: i32,
     pub channels: i32,
-    pub code_count: i32,
-    pub log_centre: f32,
+    pub half_bin: f32,
+    pub log_bin: f32,
+    pub unused: i32,
 }
 
 // Activations index the rings of a tensor: `enum Activation` of kernels/op.cuh.
@@ -214,7 +352,7 @@ const _: () = assert!(
         && offset_of!(Tensor, channels) == 144
 );
 const _: () = assert!(
-    size_of::<Op>() == 608
+    size_of::<Op>() == 616
         && offset_of!(Op, position) == 0
         && offset_of!(Op, weights) == 8
         && offset_of!(Op, bias) == 16
@@ -237,24 +375,52 @@ const _: () = assert!(
         && offset_of!(Op, gate) == 596
         && offset_of!(Op, finish) == 600
         && offset_of!(Op, rows) == 604
+        && offset_of!(Op, scale) == 608
 );
 const _: () = assert!(
-    size_of::<Input>() == 176
+    size_of::<Codes>() == 12
+        && offset_of!(Codes, encoding) == 0
+        && offset_of!(Codes, count) == 4
+        && offset_of!(Codes, limit) == 8
+);
+const _: () = assert!(
+    size_of::<Input>() == 184
         && offset_of!(Input, tensor) == 0
         && offset_of!(Input, table) == 152
-        && offset_of!(Input, encoding) == 160
-        && offset_of!(Input, codes) == 164
-        && offset_of!(Input, table_channels) == 168
-        && offset_of!(Input, channels) == 172
+        && offset_of!(Input, codes) == 160
+        && offset_of!(Input, table_channels) == 172
+        && offset_of!(Input, channels) == 176
 );
 const _: () = assert!(
-    size_of::<Request>() == 16
+    size_of::<Mixture>() == 80
+        && offset_of!(Mixture, mixtures) == 0
+        && offset_of!(Mixture, channels) == 4
+        && offset_of!(Mixture, logit_place) == 8
+        && offset_of!(Mixture, mean_place) == 16
+        && offset_of!(Mixture, scale_place) == 28
+        && offset_of!(Mixture, coefficient_place) == 40
+        && offset_of!(Mixture, groups) == 56
+        && offset_of!(Mixture, scale_link) == 60
+        && offset_of!(Mixture, coefficient_link) == 64
+        && offset_of!(Mixture, bin_rule) == 68
+        && offset_of!(Mixture, sampling_bound) == 72
+        && offset_of!(Mixture, likelihood_bound) == 76
+);
+const _: () = assert!(
+    size_of::<Truncation>() == 12
+        && offset_of!(Truncation, kind) == 0
+        && offset_of!(Truncation, k) == 4
+        && offset_of!(Truncation, p) == 8
+);
+const _: () = assert!(
+    size_of::<Request>() == 32
         && offset_of!(Request, seed) == 0
         && offset_of!(Request, temperature) == 8
         && offset_of!(Request, continuous) == 12
+        && offset_of!(Request, truncation) == 16
 );
 const _: () = assert!(
-    size_of::<Output>() == 704
+    size_of::<Output>() == 784
         && offset_of!(Output, position) == 0
         && offset_of!(Output, weights) == 8
         && offset_of!(Output, bias) == 16
@@ -273,33 +439,50 @@ const _: () = assert!(
         && offset_of!(Output, parameter_image) == 120
         && offset_of!(Output, parameter_pixel) == 128
         && offset_of!(Output, input) == 136
-        && offset_of!(Output, taps) == 312
-        && offset_of!(Output, depth) == 648
-        && offset_of!(Output, width) == 652
-        && offset_of!(Output, count) == 656
-        && offset_of!(Output, components) == 660
-        && offset_of!(Output, channels) == 664
-        && offset_of!(Output, first_channel) == 668
-        && offset_of!(Output, image_channels) == 672
-        && offset_of!(Output, first_draw) == 676
-        && offset_of!(Output, batch) == 680
-        && offset_of!(Output, rows) == 684
-        && offset_of!(Output, columns) == 688
-        && offset_of!(Output, last) == 692
-        && offset_of!(Output, whole) == 696
+        && offset_of!(Output, taps) == 320
+        && offset_of!(Output, mixture) == 656
+        && offset_of!(Output, depth) == 736
+        && offset_of!(Output, width) == 740
+        && offset_of!(Output, count) == 744
+        && offset_of!(Output, class_count) == 748
+        && offset_of!(Output, channels) == 752
+        && offset_of!(Output, first_channel) == 756
+        && offset_of!(Output, image_channels) == 760
+        && offset_of!(Output, first_draw) == 764
+        && offset_of!(Output, batch) == 768
+        && offset_of!(Output, columns) == 772
+        && offset_of!(Output, last) == 776
+        && offset_of!(Output, whole) == 780
 );
 const _: () = assert!(
-    size_of::<Likelihood>() == 56
+    size_of::<Fill>() == 240
+        && offset_of!(Fill, position) == 0
+        && offset_of!(Fill, given) == 8
+        && offset_of!(Fill, given_image) == 16
+        && offset_of!(Fill, input) == 24
+        && offset_of!(Fill, given_rows) == 208
+        && offset_of!(Fill, rows) == 212
+        && offset_of!(Fill, first_row) == 216
+        && offset_of!(Fill, columns) == 220
+        && offset_of!(Fill, batch) == 224
+        && offset_of!(Fill, values) == 228
+        && offset_of!(Fill, first_value) == 232
+        && offset_of!(Fill, given_values) == 236
+);
+const _: () = assert!(
+    size_of::<Likelihood>() == 152
         && offset_of!(Likelihood, parameters) == 0
-        && offset_of!(Likelihood, codes) == 8
+        && offset_of!(Likelihood, values) == 8
         && offset_of!(Likelihood, nats) == 16
         && offset_of!(Likelihood, pixels) == 24
-        && offset_of!(Likelihood, stages) == 32
-        && offset_of!(Likelihood, count) == 36
-        && offset_of!(Likelihood, components) == 40
-        && offset_of!(Likelihood, channels) == 44
-        && offset_of!(Likelihood, code_count) == 48
-        && offset_of!(Likelihood, log_centre) == 52
+        && offset_of!(Likelihood, mixture) == 32
+        && offset_of!(Likelihood, codes) == 112
+        && offset_of!(Likelihood, stages) == 124
+        && offset_of!(Likelihood, count) == 128
+        && offset_of!(Likelihood, classes) == 132
+        && offset_of!(Likelihood, channels) == 136
+        && offset_of!(Likelihood, half_bin) == 140
+        && offset_of!(Likelihood, log_bin) == 144
 );
 
 // SAFETY: plain numbers and device addresses, laid out as in the kernels (`repr(C)`).
@@ -310,5 +493,7 @@ unsafe impl DeviceRepr for Op {}
 unsafe impl DeviceRepr for Request {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Output {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Fill {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Likelihood {}

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::backend::{CudaBackend, extent};
+use super::backend::{CudaBackend, class, extent, vector};
 use super::buffers::{BatchShape, KeptParameters, KeptValues};
 use super::error::CudaError;
 use super::parameters::Request;
@@ -64,29 +64,34 @@ impl Job<'_> {
 
     fn batch(&self, images: &[ImageRequest], prefix_rows: usize) -> Batch<'_> {
         let row = self.row();
-        let mut prefix = vec![0; images.len() * prefix_rows * row];
+        let mut prefix = vec![0.0; images.len() * prefix_rows * row];
         for (to, image) in prefix.chunks_mut((prefix_rows * row).max(1)).zip(images) {
             let input = &self.backend.graph.input;
             let given = (0..).map_while(|index| image.prefix.value(index, input));
             for (to, value) in to.iter_mut().zip(given) {
-                *to = input.code(value);
+                *to = value;
             }
         }
         let images = images.iter();
-        let class = |image: &ImageRequest| image.class.unwrap_or(0) as i32;
+        let given = images.clone().map(ImageRequest::given);
         Batch {
-            classes: images.clone().map(class).collect(),
+            classes: given.clone().map(class).collect(),
+            biases: self.backend.vector_terms.biases(given.map(vector)),
+            maps: images
+                .clone()
+                .filter_map(|image| image.map.clone())
+                .collect(),
             prefix,
             prefix_rows: images
                 .clone()
                 .map(|image| (image.prefix.len() / row) as i32)
                 .collect(),
             index: images.map(|image| image.index).collect(),
-            request: Request {
-                seed: self.request.seed,
-                temperature: self.request.sampler.temperature,
-                continuous: self.request.continuous.into(),
-            },
+            request: Request::new(
+                self.request.seed,
+                &self.request.sampler,
+                self.request.continuous,
+            ),
             cancel: self.cancel,
         }
     }

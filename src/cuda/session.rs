@@ -2,21 +2,26 @@
 //! of the same shape.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
-use cudarc::driver::{CudaGraph, PinnedHostSlice, sys};
+use cudarc::driver::{CudaGraph, sys};
 
 use super::LaunchMode;
+use super::asking::Asking;
 use super::buffers::{BatchShape, BufferPlan, Buffers, KeptValues};
 use super::device::Device;
 use super::error::{Context, CudaError};
-use super::launches::{Builder, Launch, Part, StageLaunch};
+use super::launches::{Builder, Launch};
+use super::map_rows::{self, MapRows, make_blocks};
+use super::ops::Ops;
 use super::packed::PackedNetwork;
 use super::parameters::Request;
 use super::queue::RowQueue;
-use super::row_copies::{RowCopies, pinned};
-use crate::backend::{BackendError, Evaluation, PixelPosition, PixelSource, check_values};
+use super::row_copies::RowCopies;
+use super::stage_launches::StageLaunch;
+use crate::backend::{BackendError, Evaluation, PixelPosition, PixelSource};
 use crate::network::layout::{Extent, Shape};
-use crate::network::{Dtype, Graph, Network};
+use crate::network::{Dtype, Graph, Map, Network};
 
 /// A network's weights on one device.
 #[derive(Debug)]
@@ -30,9 +35,15 @@ pub(super) struct DeviceModel {
 
 /// What a batch asks of a session.
 pub(super) struct Batch<'a> {
+    /// The class of each image, 0 without classes.
     pub classes: Vec<i32>,
-    /// Per image as many rows of codes as the batch's shape says, with the given ones in front.
-    pub prefix: Vec<u16>,
+    /// What the sums of each image start from, `[op][image][output]`, where that depends on its
+    /// vector.
+    pub biases: Vec<f32>,
+    /// One per image, or none.
+    pub maps: Vec<Map>,
+    /// Per image as many rows of values as the batch's shape says, with the given ones in front.
+    pub prefix: Vec<f32>,
     /// How many rows each image is given.
     pub prefix_rows: Vec<i32>,
     pub index: Vec<u64>,
@@ -101,7 +112,12 @@ impl DeviceModel {
     ) -> Result<Vec<f32>, BackendError> {
         let launch_mode = self.launch_mode;
         let (device, session) = self.prepare(graph, shape, batch)?;
-        session.run(device, graph, launch_mode, batch, source, follow)?;
+        let walk = Walk {
+            device,
+            graph,
+            launch_mode,
+        };
+        session.run(walk, batch, source, follow)?;
         Ok(match &session.buffers.values {
             Some(values) if shape.values == KeptValues::All => device.download(values)?,
             _ => Vec::new(),
@@ -120,9 +136,14 @@ impl DeviceModel {
         let launch_mode = self.launch_mode;
         let (device, session) = self.prepare(graph, shape, batch)?;
         match shape.extent {
-            Extent::WholeImage => session.whole_image(device)?,
+            Extent::WholeImage => session.whole_image(device, batch)?,
             Extent::Rings => {
-                session.run(device, graph, launch_mode, batch, None, &mut |_| Ok(()))?;
+                let walk = Walk {
+                    device,
+                    graph,
+                    launch_mode,
+                };
+                session.run(walk, batch, None, &mut |_| Ok(()))?;
             }
         }
         let mut nats = Vec::new();
@@ -165,6 +186,10 @@ impl DeviceModel {
         buffers.reset(device)?;
         let stream = &device.stream;
         let request = [batch.request];
+        if let Some(biases) = &mut buffers.biases {
+            let copied = stream.memcpy_htod(&batch.biases, biases);
+            copied.context("copying the conditions to the device")?;
+        }
         let copied = stream
             .memcpy_htod(&batch.classes, &mut buffers.classes)
             .and_then(|()| stream.memcpy_htod(&batch.prefix_rows, &mut buffers.prefix_rows))
@@ -181,78 +206,32 @@ impl DeviceModel {
     }
 }
 
-/// The launches of the ops.
-#[derive(Debug)]
-enum Ops {
-    /// By cached activations: of the row phase by row class; of the pixel phase by pixel class,
-    /// then by stage.
-    Cached {
-        rows: Vec<Vec<Launch>>,
-        pixels: Vec<Vec<Vec<Launch>>>,
-    },
-    /// All ops on the whole image.
-    WholeImage(Vec<Launch>),
-}
-
-impl Ops {
-    fn new(builder: &Builder<'_>) -> Result<Self, CudaError> {
-        let graph = builder.graph;
-        if builder.buffers.shape.extent == Extent::WholeImage {
-            let all: Vec<usize> = (0..graph.ops.len()).collect();
-            return Ok(Self::WholeImage(builder.ops(&all, Part::Whole)?));
-        }
-        let schedule = &graph.schedule;
-        let rows = (0..schedule.row_classes())
-            .map(|class| builder.ops(schedule.row_ops(class), Part::Row));
-        let pixels = (0..schedule.pixel_classes()).map(|class| {
-            let stages = 0..graph.stages.len();
-            stages
-                .map(|stage| builder.ops(schedule.pixel_ops(class, stage), Part::Pixel))
-                .collect()
-        });
-        Ok(Self::Cached {
-            rows: rows.collect::<Result<_, _>>()?,
-            pixels: pixels.collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Before the first pixel of a row.
-    fn row(&self, graph: &Graph, row: usize) -> &[Launch] {
-        match self {
-            Self::Cached { rows, .. } => &rows[graph.schedule.row_class(row)],
-            Self::WholeImage(_) => &[],
-        }
-    }
-
-    /// Before the end of a stage of a pixel.
-    fn pixel(&self, graph: &Graph, position: PixelPosition) -> &[Launch] {
-        match self {
-            Self::Cached { pixels, .. } => {
-                let class = graph.schedule.pixel_class(position.row, position.column);
-                &pixels[class][position.stage]
-            }
-            Self::WholeImage(ops) => ops,
-        }
-    }
+/// What a run walks: a network's graph on a device, launched in one way.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    pub device: &'a Device,
+    pub graph: &'a Graph,
+    pub launch_mode: LaunchMode,
 }
 
 /// The launches that end a stage.
 #[derive(Debug)]
-struct StageLaunches {
-    draw: Launch,
-    parameters: Launch,
-    feed: Launch,
-    fill: Launch,
+pub(super) struct StageLaunches {
+    pub draw: Launch,
+    pub parameters: Launch,
+    pub feed: Launch,
 }
 
 /// A batch of one shape: its buffers and everything that is launched on them.
-struct Session {
-    ops: Ops,
-    stages: Vec<StageLaunches>,
+pub(super) struct Session {
+    pub ops: Ops,
+    /// Writes rows of the maps into the network's map.
+    map: Option<Launch>,
+    pub stages: Vec<StageLaunches>,
     likelihood: Option<Launch>,
     /// Captured rows by row class.
     graphs: Vec<Option<CudaGraph>>,
-    buffers: Buffers,
+    pub buffers: Buffers,
 }
 
 // SAFETY: graphs are used by whoever holds the session, one thread at a time.
@@ -287,12 +266,12 @@ impl Session {
                 draw: builder.stage(stage, StageLaunch::Draw)?,
                 parameters: builder.stage(stage, StageLaunch::Parameters)?,
                 feed: builder.stage(stage, StageLaunch::Feed)?,
-                fill: builder.stage(stage, StageLaunch::Fill)?,
             })
         };
         let stages = (0..graph.stages.len()).map(stage);
         Ok(Self {
             ops: Ops::new(&builder)?,
+            map: builder.fill_map()?,
             stages: stages.collect::<Result<_, _>>()?,
             likelihood: builder.likelihood()?,
             graphs: (0..graph.schedule.row_classes()).map(|_| None).collect(),
@@ -303,33 +282,71 @@ impl Session {
     /// All pixels, one after the other.
     fn run(
         &mut self,
-        device: &Device,
-        graph: &Graph,
-        launch_mode: LaunchMode,
+        walk: Walk<'_>,
         batch: &Batch<'_>,
         source: Option<&mut (dyn PixelSource + '_)>,
         follow: Follow<'_>,
     ) -> Result<(), BackendError> {
-        let result = self.rows(device, graph, launch_mode, batch, source, follow);
+        let result = self.with_maps(walk.device, batch, |session, maps| {
+            session.rows(walk, batch, maps, source, follow)
+        });
         // What is still queued when a run ends early uses what the next one needs.
-        let synchronized = device.synchronize();
+        let synchronized = walk.device.synchronize();
         result?;
         Ok(synchronized?)
     }
 
-    fn rows(
+    /// Does something while a thread makes the rows of the maps, if there are any.
+    fn with_maps<T, E: From<CudaError>>(
         &mut self,
         device: &Device,
-        graph: &Graph,
-        launch_mode: LaunchMode,
         batch: &Batch<'_>,
-        mut source: Option<&mut (dyn PixelSource + '_)>,
+        work: impl FnOnce(&mut Self, Option<MapRows>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if batch.maps.is_empty() {
+            return work(self, None);
+        }
+        let (height, rows) = (self.buffers.shape.images.height, self.buffers.map_rows);
+        std::thread::scope(|scope| {
+            let (sender, blocks) = sync_channel(map_rows::AHEAD);
+            scope.spawn(move || make_blocks(&batch.maps, height, rows, &sender));
+            let maps = MapRows::new(device, &self.buffers, blocks)?;
+            work(self, Some(maps))
+        })
+    }
+
+    /// Writes all rows of the maps into those of whole images.
+    fn whole_maps(&mut self, device: &Device, mut maps: MapRows) -> Result<(), CudaError> {
+        let Some(launch) = &self.map else {
+            return Err(CudaError::Internal("maps of a network without"));
+        };
+        let height = self.buffers.shape.images.height;
+        for first in (0..height).step_by(maps.rows) {
+            maps.copy(device, &mut self.buffers, first)?;
+            launch.run_for_rows(device, first..height.min(first + maps.rows))?;
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        walk: Walk<'_>,
+        batch: &Batch<'_>,
+        mut maps: Option<MapRows>,
+        source: Option<&mut (dyn PixelSource + '_)>,
         follow: Follow<'_>,
     ) -> Result<(), BackendError> {
         let Shape { height, width, .. } = self.buffers.shape.images;
-        let pixels = height * width;
+        let (device, pixels) = (walk.device, height * width);
         let mut queue = RowQueue::new(device)?;
         let mut rows = RowCopies::new(device, &self.buffers)?;
+        let asking = source.map(|source| Asking::new(walk, &self.buffers, source));
+        let mut asking = asking.transpose()?;
+        if self.buffers.shape.extent == Extent::WholeImage
+            && let Some(maps) = maps.take()
+        {
+            self.whole_maps(device, maps)?;
+        }
         for row in 0..height {
             let done = queue.wait_for_room()?;
             rows.deliver(done, follow)?;
@@ -337,9 +354,12 @@ impl Session {
             if batch.cancelled() {
                 return Err(BackendError::Cancelled);
             }
-            match &mut source {
-                Some(source) => self.ask_row(device, graph, batch, row, &mut **source)?,
-                None => self.row(device, graph, row, launch_mode)?,
+            if let Some(maps) = &mut maps {
+                maps.copy(device, &mut self.buffers, row)?;
+            }
+            match &mut asking {
+                Some(asking) => self.ask_row(walk, batch, row, asking)?,
+                None => self.row(walk, row)?,
             }
             rows.copy(device, &self.buffers, row)?;
             queue.push(&device.stream)?;
@@ -350,31 +370,28 @@ impl Session {
     }
 
     /// One evaluation of the whole images given.
-    fn whole_image(&self, device: &Device) -> Result<(), CudaError> {
-        let Ops::WholeImage(ops) = &self.ops else {
+    fn whole_image(&mut self, device: &Device, batch: &Batch<'_>) -> Result<(), CudaError> {
+        self.with_maps(device, batch, |session, maps| match maps {
+            Some(maps) => session.whole_maps(device, maps),
+            None => Ok(()),
+        })?;
+        let Ops::WholeImage { inputs, ops } = &self.ops else {
             return Err(CudaError::Internal("a whole image in row rings"));
         };
-        let inputs = self.stages.iter().map(|stage| &stage.fill);
         let parameters = self.stages.iter().map(|stage| &stage.parameters);
-        let mut launches = inputs.chain(ops).chain(parameters);
+        let mut launches = inputs.iter().chain(ops).chain(parameters);
         launches.try_for_each(|launch| launch.run(device))
     }
 
     /// All pixels of a row.
-    fn row(
-        &mut self,
-        device: &Device,
-        graph: &Graph,
-        row: usize,
-        launch_mode: LaunchMode,
-    ) -> Result<(), CudaError> {
-        match launch_mode {
-            LaunchMode::Stream => self.launch_row(device, graph, row),
+    fn row(&mut self, walk: Walk<'_>, row: usize) -> Result<(), CudaError> {
+        match walk.launch_mode {
+            LaunchMode::Stream => self.launch_row(walk, row),
             LaunchMode::Graph => {
-                let class = graph.schedule.row_class(row);
+                let class = walk.graph.schedule.row_class(row);
                 let captured = match self.graphs[class].take() {
                     Some(captured) => captured,
-                    None => self.capture(device, graph, row)?,
+                    None => self.capture(walk, row)?,
                 };
                 let launched = captured.launch().context("launching a graph");
                 self.graphs[class] = Some(captured);
@@ -383,82 +400,38 @@ impl Session {
         }
     }
 
-    fn capture(&self, device: &Device, graph: &Graph, row: usize) -> Result<CudaGraph, CudaError> {
-        let stream = &device.stream;
+    fn capture(&self, walk: Walk<'_>, row: usize) -> Result<CudaGraph, CudaError> {
+        let stream = &walk.device.stream;
         stream
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .context("starting to capture a graph")?;
-        let launched = self.launch_row(device, graph, row);
+        let launched = self.launch_row(walk, row);
         let captured = stream.end_capture(sys::CUgraphInstantiate_flags(0));
         launched?;
         let captured = captured.context("capturing a graph")?;
         captured.ok_or(CudaError::Internal("a row without launches"))
     }
 
-    fn launch_row(&self, device: &Device, graph: &Graph, row: usize) -> Result<(), CudaError> {
-        for launch in self.ops.row(graph, row) {
-            launch.run(device)?;
-        }
+    pub fn launch_row(&self, walk: Walk<'_>, row: usize) -> Result<(), CudaError> {
+        self.launch_row_phase(walk, row)?;
         for column in 0..self.buffers.shape.images.width {
             for (stage, ends) in self.stages.iter().enumerate() {
                 let position = PixelPosition { row, column, stage };
-                for launch in self.ops.pixel(graph, position) {
-                    launch.run(device)?;
+                for launch in self.ops.pixel(walk.graph, position) {
+                    launch.run(walk.device)?;
                 }
-                ends.draw.run(device)?;
+                ends.draw.run(walk.device)?;
             }
         }
         Ok(())
     }
 
-    /// All pixels of a row, whose values a source chooses: the device waits for it.
-    fn ask_row(
-        &mut self,
-        device: &Device,
-        graph: &Graph,
-        batch: &Batch<'_>,
-        row: usize,
-        source: &mut dyn PixelSource,
-    ) -> Result<(), BackendError> {
-        if batch.prefix_rows.iter().all(|&rows| row < rows as usize) {
-            return Ok(self.launch_row(device, graph, row)?);
-        }
-        let images = self.buffers.shape.images.batch;
-        let channels = graph.output.channels();
-        let mut values = vec![0.0; images * channels];
-        let mut parameters: PinnedHostSlice<f32> =
-            pinned(device, images * graph.output.parameters())?;
-        for launch in self.ops.row(graph, row) {
-            launch.run(device)?;
-        }
-        for column in 0..self.buffers.shape.images.width {
-            for stage in 0..self.stages.len() {
-                let position = PixelPosition { row, column, stage };
-                for launch in self.ops.pixel(graph, position) {
-                    launch.run(device)?;
-                }
-                self.stages[stage].parameters.run(device)?;
-                let (Some(from), Some(fed)) = (&self.buffers.parameters, &mut self.buffers.fed)
-                else {
-                    return Err(CudaError::Internal("no room for what a source is asked").into());
-                };
-                const CONTEXT: &str = "asking a pixel source";
-                let copied = device.stream.memcpy_dtoh(from, &mut parameters);
-                copied.context(CONTEXT)?;
-                device.synchronize()?;
-                let asked = parameters.as_slice().context(CONTEXT)?;
-                source.choose(position, asked, &mut values)?;
-                for (values, &rows) in values.chunks(channels).zip(&batch.prefix_rows) {
-                    if row >= rows as usize {
-                        check_values(&graph.input, values, position)?;
-                    }
-                }
-                let copied = device.stream.memcpy_htod(&values, fed);
-                copied.context(CONTEXT)?;
-                self.stages[stage].feed.run(device)?;
-            }
-        }
-        // Work may still read what is on this thread's stack and heap.
-        Ok(device.synchronize()?)
+    /// What is known before the first pixel of a row.
+    pub fn launch_row_phase(&self, walk: Walk<'_>, row: usize) -> Result<(), CudaError> {
+        // Of whole images, the map is complete.
+        let rings = self.buffers.shape.extent == Extent::Rings;
+        let map = self.map.iter().filter(|_| rings);
+        let mut launches = map.chain(self.ops.row(walk.graph, row));
+        launches.try_for_each(|launch| launch.run(walk.device))
     }
 }

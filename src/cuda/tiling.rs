@@ -52,24 +52,23 @@ impl PixelBlock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutputBlock {
     pub threads: usize,
-    /// Shared memory in bytes, without that for the parameters themselves.
-    pub shared: usize,
+    /// f32 sums over parts of k in shared memory.
+    pub sums: usize,
 }
 
 impl OutputBlock {
     /// Most threads of a block.
     pub const MAX_THREADS: usize = 256;
 
-    /// For `depth` k and `width` parameters, padding included, of so many channels.
-    pub fn new(depth: usize, width: usize, channels: usize) -> Self {
+    /// For `depth` k and `width` parameters, padding included.
+    pub fn new(depth: usize, width: usize) -> Self {
         let quads = width / 4;
         let threads = (quads * depth.min(16)).next_multiple_of(32);
         let threads = threads.clamp(32, Self::MAX_THREADS);
         let slices = threads / quads;
-        let by_slice = if slices > 1 { slices * width } else { 0 };
         Self {
             threads,
-            shared: size_of::<f32>() * (by_slice + channels),
+            sums: if slices > 1 { slices * width } else { 0 },
         }
     }
 }

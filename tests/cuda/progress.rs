@@ -69,8 +69,8 @@ fn nothing_crosses_the_bus_but_the_request_and_the_images() {
     let text = answer(test, true, &[], || {
         format!("{:?} {:?}", crossed((4, 4)), crossed((16, 8)))
     });
-    // Per image its class, the rows given and its index; the seed and the temperature.
-    let request = 3 * (4 + 4 + 8) + 16;
+    // Per image its class, the rows given and its index; the seed, and how values are drawn.
+    let request = 3 * (4 + 4 + 8) + 32;
     let images = |pixels: usize| 3 * pixels * 4;
     let expected = format!(
         "[4, {request}, 1, {}] [4, {request}, 1, {}]",

@@ -26,3 +26,5 @@ mod parity;
 mod prefixes;
 /// Grid and temperature.
 mod sampling;
+/// Draws from the likeliest classes only.
+mod truncation;

@@ -1,8 +1,8 @@
-use fastpix::network::OutputDistribution;
-use fastpix::{Codes, Dtype, EvaluationRequest, Hooks, ImageRequest, Network, SampleRequest};
-use test_support::engine::{MODES, Mode, engine};
+use fastpix::{Dtype, EvaluationRequest, Network, SampleRequest, bits_per_dim};
+use test_support::engine::{MODES, Mode, engine, evaluated};
 use test_support::networks::{
-    dilated, dilated_scaled, images, mixture, parameters, sequence, staged,
+    self, Conditions, dialect, dilated, dilated_scaled, images, many, mapped, mixture, parameters,
+    sequence, staged, values, values_of, vector, vocoder,
 };
 use test_support::reference::assert_close;
 
@@ -25,23 +25,22 @@ fn cases() -> Vec<(Network, usize, (usize, usize))> {
         (mixture(2), 3, (4, 5)),
         (mixture(4), 1, (3, 4)),
         (mixture(5), 2, (3, 3)),
+        (dialect(1), 2, (3, 5)),
+        (dialect(3), 3, (4, 3)),
+        (many(1030), 3, (2, 3)),
+        (many(16384), 1, (2, 1)),
+        (vector(1), 1, (3, 4)),
+        (vector(9), 18, (4, 3)),
+        (mapped(7), 3, (10, 4)),
+        (mapped(3), 17, (2, 2)),
+        (vocoder(), 3, (150, 1)),
+        (vocoder(), 1, (1, 1)),
     ]
 }
 
-fn classes(network: &Network, count: usize) -> Vec<usize> {
-    let classes = network.graph().condition().classes();
-    classes.map_or(vec![], |classes| {
-        (0..count).map(|image| image % classes).collect()
-    })
-}
-
 fn request(network: &Network, count: usize, size: (usize, usize)) -> SampleRequest {
-    let classes = classes(network, count);
-    let images = (0..count).map(|image| ImageRequest {
-        class: classes.get(image).copied(),
-        ..ImageRequest::new(image as u64)
-    });
-    SampleRequest::of(size, images.collect()).seed(31)
+    let request = SampleRequest::new(size, count).seed(31);
+    Conditions::new(network, count, size).sampling(request)
 }
 
 fn what(network: &Network, count: usize, size: (usize, usize), mode: Mode) -> String {
@@ -57,31 +56,32 @@ fn parameters_are_those_of_the_graph_in_float64(device: Device) {
         _ => 2f64.powi(-5),
     };
     for (network, count, size) in cases() {
-        let images = images(&network, count, size);
-        let classes = classes(&network, count);
-        let expected = parameters(&network, &images, &classes);
-        let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        let conditions = Conditions::new(&network, count, size);
+        let (codes, between) = (images(&network, count, size), values(&network, count, size));
         let engine = engine(&network, &device.target());
-        for mode in MODES {
-            let found = engine.parameters(images.clone(), &classes, mode).unwrap();
-            let what = what(&network, count, size, mode);
-            assert_close(
-                &what,
-                &found.values,
-                &expected,
-                error * (1.0 + largest),
-                0.0,
-            );
+        for (given, values) in [
+            (EvaluationRequest::new(&codes), &values_of(&network, &codes)),
+            (EvaluationRequest::new(&between), &between),
+        ] {
+            let expected = parameters(&network, values, &conditions);
+            let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+            for mode in MODES {
+                let request = conditions.evaluation(given).mode(mode);
+                let found = evaluated(&engine, &request).parameters;
+                let what = what(&network, count, size, mode);
+                assert_close(&what, &found, &expected, error * (1.0 + largest), 0.0);
+            }
         }
     }
 }
 
 test_on_devices!(cached_and_naive_sampling_agree_on_any_network: Cpu, CpuBf16, CudaGraph, CudaF16);
 fn cached_and_naive_sampling_agree_on_any_network(device: Device) {
-    for (network, count, (height, width)) in cases() {
-        // Naive sampling evaluates all rows for each pixel.
-        let rows = if device.is_cpu() { 20 } else { 4 };
-        let (size, count) = ((height.min(rows), width), count.min(3));
+    for (network, count, size) in cases() {
+        // Naive sampling evaluates everything once per pixel.
+        if size.0 > 20 {
+            continue;
+        }
         let engine = engine(&network, &device.target());
         let request = request(&network, count, size);
         let cached = engine.sample(&request).unwrap();
@@ -105,18 +105,27 @@ fn samples_of_any_network_are_those_of_the_cpu(device: Device) {
         let mut request = request(&network, count, size);
         let found = here.sample(&request).unwrap().to_codes();
         assert!(found == cpu.sample(&request).unwrap().to_codes(), "{what}");
-        // Some rows are kept of some of the images.
+        // Some rows are kept of some of the images, of every other one as values between codes.
         let row = size.1 * network.graph().channels();
-        for (index, (image, codes)) in request.images.iter_mut().zip(found.images()).enumerate() {
-            image.prefix = codes[..(index % 3).min(size.0) * row].to_vec().into();
+        let between = values(&network, count, size);
+        let given = found.images().zip(between.images());
+        for (index, (image, (codes, values))) in request.images.iter_mut().zip(given).enumerate() {
+            let kept = ((index + 1) % 3).min(size.0) * row;
+            image.prefix = match index % 2 {
+                0 => codes[..kept].to_vec().into(),
+                _ => values[..kept].to_vec().into(),
+            };
             image.index += 100;
         }
-        let found = here.sample(&request).unwrap().to_codes();
+        let found = here.sample(&request).unwrap();
         let expected = cpu.sample(&request).unwrap().to_codes();
-        assert!(found == expected, "{what}, completed");
-        for (image, codes) in request.images.iter().zip(found.images()) {
-            let kept = codes[..image.prefix.len()].to_vec();
-            assert_eq!(image.prefix, kept.into(), "{what}");
+        assert!(found.to_codes() == expected, "{what}, completed");
+        let of_images = found.values.chunks(size.0 * row);
+        for (image, found) in request.images.iter().zip(of_images) {
+            for (index, &found) in found.iter().enumerate() {
+                let given = image.prefix.value(index, network.graph().input());
+                assert_eq!(given.unwrap_or(found), found, "{what}, kept");
+            }
         }
     }
 }
@@ -124,101 +133,26 @@ fn samples_of_any_network_are_those_of_the_cpu(device: Device) {
 test_on_devices!(scores_of_any_network_follow_from_its_parameters: Cpu, CudaGraph);
 fn scores_of_any_network_follow_from_its_parameters(device: Device) {
     for (network, count, size) in cases() {
-        let images = images(&network, count, size);
-        let classes = classes(&network, count);
-        let parameters = parameters(&network, &images, &classes);
-        let expected = bits_per_dim(&network, &images, &parameters);
+        let conditions = Conditions::new(&network, count, size);
+        let (codes, between) = (images(&network, count, size), values(&network, count, size));
         let engine = engine(&network, &device.target());
-        for mode in MODES {
-            let request = EvaluationRequest::new(&images)
-                .classes(&classes)
-                .mode(mode)
-                .likelihoods(true);
-            let mut found = Vec::new();
-            let mut take = |part: fastpix::backend::Evaluation| {
-                let of_image = part.nats.chunks(size.0 * size.1);
-                let channels = network.graph().channels();
-                found.extend(of_image.map(|nats| fastpix::bits_per_dim(nats, channels) as f32));
-            };
-            engine
-                .evaluate(&request, &mut Hooks::new(), &mut take)
-                .unwrap();
-            // Bins of probability near 1e-5 are differences of f32 sigmoids.
-            let what = what(&network, count, size, mode);
-            assert_close(&what, &found, &expected, 2e-3, 1e-4);
+        for (given, values) in [
+            (EvaluationRequest::new(&codes), &values_of(&network, &codes)),
+            (EvaluationRequest::new(&between), &between),
+        ] {
+            let parameters = parameters(&network, values, &conditions);
+            let expected = networks::bits_per_dim(&network, values, &parameters);
+            for mode in MODES {
+                let request = conditions.evaluation(given).mode(mode).likelihoods(true);
+                let nats = evaluated(&engine, &request).nats;
+                let of_images = nats.chunks(size.0 * size.1);
+                let found: Vec<f32> = of_images
+                    .map(|nats| bits_per_dim(nats, network.graph().channels()) as f32)
+                    .collect();
+                // Bins of probability near 1e-5 are differences of f32 sigmoids.
+                let what = what(&network, count, size, mode);
+                assert_close(&what, &found, &expected, 2e-3, 1e-4);
+            }
         }
     }
-}
-
-/// Bits per dimension in float64: the softmax of a class, or the logistic mixture of Salimans et
-/// al. 2017 with the coefficients of the channels before.
-fn bits_per_dim(network: &Network, images: &Codes, parameters: &[f64]) -> Vec<f64> {
-    let graph = network.graph();
-    let [_, height, width, channels] = images.shape;
-    let nats = |codes: &[u16], parameters: &[f64]| match *graph.output() {
-        OutputDistribution::Categorical { classes, .. } => {
-            let logits = parameters.chunks(classes).zip(codes);
-            let each = logits.map(|(logits, &code)| {
-                let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
-                logits[usize::from(code)] - sum.ln()
-            });
-            each.sum::<f64>()
-        }
-        OutputDistribution::LogisticMixture(mixture) => {
-            mixture_nats(mixture.mixtures, mixture.channels, codes, parameters)
-        }
-    };
-    let pixels = height * width;
-    let images = images
-        .images()
-        .zip(parameters.chunks(pixels * graph.parameters()));
-    images
-        .map(|(codes, parameters)| {
-            let pixels = codes.chunks(channels);
-            let pixels = pixels.zip(parameters.chunks(graph.parameters()));
-            let total: f64 = pixels
-                .map(|(codes, parameters)| nats(codes, parameters))
-                .sum();
-            -total / (codes.len() as f64 * std::f64::consts::LN_2)
-        })
-        .collect()
-}
-
-fn mixture_nats(mixtures: usize, channels: usize, codes: &[u16], parameters: &[f64]) -> f64 {
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let x: Vec<f64> = codes
-        .iter()
-        .map(|&code| (f64::from(code) - 127.5) / 127.5)
-        .collect();
-    let groups = channels / 2;
-    let block = |channel: usize| mixtures * (1 + channel * (2 + groups));
-    let weights: f64 = parameters[..mixtures].iter().map(|logit| logit.exp()).sum();
-    let each = (0..mixtures).map(|mix| {
-        let mut probability = parameters[mix].exp() / weights;
-        let mut coefficients = (0..).map(|index: usize| {
-            parameters[block(index / groups) + (2 + index % groups) * mixtures + mix].tanh()
-        });
-        for channel in 0..channels {
-            let mut mean = parameters[block(channel) + mix];
-            for x in &x[..channel] {
-                mean += coefficients.next().unwrap() * x;
-            }
-            let log_scale = parameters[block(channel) + mixtures + mix].max(-7.0);
-            let at = |x: f64| sigmoid((x - mean) * (-log_scale).exp());
-            let half = 1.0 / 255.0;
-            let above = if codes[channel] == 255 {
-                1.0
-            } else {
-                at(x[channel] + half)
-            };
-            let below = if codes[channel] == 0 {
-                0.0
-            } else {
-                at(x[channel] - half)
-            };
-            probability *= above - below;
-        }
-        probability
-    });
-    each.sum::<f64>().ln()
 }

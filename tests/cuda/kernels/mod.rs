@@ -6,6 +6,8 @@ mod likelihood;
 mod output;
 mod packing;
 mod stage;
+mod stage_cases;
+mod truncation;
 
 use cases::{Case, Tap, cases};
 use cudarc::driver::CudaContext;
@@ -221,6 +223,8 @@ fn check(case: &Case, dtype: Dtype, by: By) {
         gate: case.gate as i32,
         finish: 1,
         rows: case.rows as i32,
+        scale: case.arrays["scale"].f32()[0],
+        unused: 0,
     };
     let row_pixels = case.columns * batch;
     let row_kernel = row_kernel(dtype);

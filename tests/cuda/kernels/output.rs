@@ -1,11 +1,11 @@
 //! The kernels at the end of a stage of a pixel, one by one, against NumPy in float64
 //! (`tests/golden/kernels/make_output.py`).
 
-use fastpix::cuda::parameters::Encoding;
 use test_support::device::on_a_device;
 use test_support::reference::assert_close;
 
-use super::stage::{Case, Gpu, Job, UNTOUCHED, config};
+use super::stage::{Gpu, Job, UNTOUCHED, config};
+use super::stage_cases::Case;
 
 /// Which pixels' parameters a launch writes.
 #[derive(Clone, Copy, PartialEq)]
@@ -42,18 +42,17 @@ fn every_pixel_is_drawn_as_by_numpy() {
                 // Less than half a code: rounded values are those of the same code. The noise
                 // multiplies the scale by up to 11.5.
                 assert_close(&what, &values, expected, 2e-5, 1e-5);
-                if !case.continuous {
-                    // Drawn values are exactly those of codes.
-                    let exactly = expected.iter().map(|&x| x as f32);
-                    let steps = (case.codes - 1) as f32 / 2.0;
-                    let on_grid = |x: f32| match case.encoding {
-                        Encoding::Scaled => ((x * steps + steps).round() - steps) / steps,
-                        _ => x,
-                    };
-                    assert!(
-                        values.iter().zip(exactly).all(|(&x, y)| x == on_grid(y)),
-                        "{what}"
-                    );
+                let of_pixels = values
+                    .chunks(case.channels)
+                    .zip(expected.chunks(case.channels));
+                for ((found, expected), given) in of_pixels.zip(case.given()) {
+                    // Given values stay as they are; drawn ones are exactly those of codes.
+                    let exactly = expected.iter().map(|&x| match given {
+                        true => x as f32,
+                        false => case.encoding.value(case.encoding.code(x as f32)),
+                    });
+                    let exact = given || !case.continuous;
+                    assert!(!exact || found.iter().copied().eq(exactly), "{what}");
                 }
                 job.assert_input(&gpu, &what, &case.arrays["input"].values);
                 let position = gpu.download(&job.position);
@@ -205,14 +204,14 @@ fn fed_values_take_the_place_of_drawn_ones_but_not_of_given_ones() {
 }
 
 #[test]
-fn the_input_of_given_codes_is_filled_in() {
+fn the_input_of_given_values_is_filled_in() {
     on_a_device(|| {
         let gpu = Gpu::new();
         for case in Case::all() {
             let job = Job::new(&gpu, &case, case.rows + 1);
             let blocks = (case.pixels() * case.batch * case.input_channels()).div_ceil(256);
             let config = config((blocks, 1), 256, 0);
-            gpu.launch(("output", "fill_input"), config, &job.parameters, 1);
+            gpu.launch(("output", "fill"), config, &job.fill, 1);
             job.assert_input(&gpu, &case.name, &case.arrays["filled"].values);
         }
     });

@@ -1,6 +1,5 @@
 //! The end of a stage of a pixel as `tests/golden/kernels/make_output.py` made it, on the device.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cudarc::driver::{
@@ -9,12 +8,12 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 use fastpix::cuda::MODULES;
 use fastpix::cuda::parameters::{
-    Encoding, INLINE_TAPS, Input, Output, Request, RowRing, Tap, Taps, Tensor,
+    Fill, INLINE_TAPS, Input, Output, Request, RowRing, Tap, Taps, Tensor,
 };
-use fastpix::network::{Activation, OutputDistribution};
+use fastpix::network::{Activation, InputEncoding};
 use test_support::reference::{Array, assert_close};
 
-use super::cases::arrays;
+use super::stage_cases::{Case, parameters};
 
 /// Pairs of 32-bit words, the lower first.
 fn words(array: &Array) -> Vec<u64> {
@@ -125,88 +124,6 @@ impl Rows {
     }
 }
 
-/// A case of `output.npz`.
-pub struct Case {
-    pub name: String,
-    pub arrays: BTreeMap<String, Array>,
-    pub rows: usize,
-    pub columns: usize,
-    pub batch: usize,
-    pub channels: usize,
-    pub components: usize,
-    pub continuous: bool,
-    pub categorical: bool,
-    pub encoding: Encoding,
-    pub codes: usize,
-    pub table_channels: usize,
-    pub first_channel: usize,
-    pub first_draw: usize,
-    pub image_channels: usize,
-    pub classes: usize,
-    /// Of each tap.
-    pub depths: Vec<usize>,
-}
-
-impl Case {
-    pub fn all() -> Vec<Self> {
-        let case = |(number, arrays): (usize, BTreeMap<String, Array>)| {
-            let numbers = arrays["numbers"].usize();
-            let encodings = [Encoding::Scaled, Encoding::OneHot, Encoding::Embedding];
-            Self {
-                name: format!("case {number}"),
-                rows: numbers[0],
-                columns: numbers[1],
-                batch: numbers[2],
-                channels: numbers[3],
-                components: numbers[4],
-                continuous: numbers[5] != 0,
-                categorical: numbers[6] != 0,
-                encoding: encodings[numbers[7]],
-                codes: numbers[8],
-                table_channels: numbers[10],
-                first_channel: numbers[11],
-                first_draw: numbers[12],
-                image_channels: numbers[13],
-                classes: numbers[14],
-                depths: numbers[15..].to_vec(),
-                arrays,
-            }
-        };
-        let cases = arrays("output.npz").into_iter().enumerate();
-        cases.map(case).collect()
-    }
-
-    pub fn pixels(&self) -> usize {
-        self.rows * self.columns
-    }
-
-    /// The pixels of all images, image by image, as (row, column, image).
-    pub fn places(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let (pixels, columns) = (self.pixels(), self.columns);
-        (0..self.batch * pixels).map(move |at| (at % pixels / columns, at % columns, at / pixels))
-    }
-
-    pub fn input_channels(&self) -> usize {
-        self.arrays["input"].shape[2]
-    }
-
-    pub fn distribution(&self) -> OutputDistribution {
-        distribution(self.categorical, self.components, self.channels)
-    }
-}
-
-pub fn distribution(categorical: bool, components: usize, channels: usize) -> OutputDistribution {
-    match categorical {
-        false => OutputDistribution::LogisticMixture(fastpix::network::LogisticMixture::original(
-            components, channels,
-        )),
-        true => OutputDistribution::Categorical {
-            classes: components,
-            channels,
-        },
-    }
-}
-
 /// Most shared memory of a block that is not asked for.
 const SHARED: usize = 48 * 1024;
 
@@ -214,6 +131,8 @@ const SHARED: usize = 48 * 1024;
 pub struct Job<'a> {
     pub case: &'a Case,
     pub parameters: Output,
+    /// That writes the values of the prefix into the input.
+    pub fill: Fill,
     input: [Rows; 3],
     pub inputs: [CudaSlice<f32>; 3],
     pub position: CudaSlice<i32>,
@@ -223,7 +142,7 @@ pub struct Job<'a> {
     /// Keeps what else the parameters point at.
     _more: Vec<CudaSlice<f32>>,
     _integers: Vec<CudaSlice<i32>>,
-    _prefix: CudaSlice<u16>,
+    _prefix: CudaSlice<f32>,
     _index: CudaSlice<u64>,
     _request: CudaSlice<Request>,
     _table: CudaSlice<Tap>,
@@ -280,23 +199,26 @@ impl<'a> Job<'a> {
         }
         let input_channels = case.input_channels();
         let doubled = 2 * input_channels.next_multiple_of(4);
-        let input = [input_channels, input_channels, doubled]
+        let rows = [input_channels, input_channels, doubled]
             .map(|channels| Rows::zeros(input_rows, case.columns, case.batch, channels));
-        let inputs = input.each_ref().map(|rows| gpu.upload(&rows.packed));
+        let inputs = rows.each_ref().map(|rows| gpu.upload(&rows.packed));
         let mut tensor = Tensor {
-            channels: input[0].sides[2] as i32,
+            channels: rows[0].sides[2] as i32,
             ..Tensor::default()
         };
-        tensor.activations[Activation::Identity as usize] = input[0].ring(gpu.address(&inputs[0]));
-        tensor.activations[Activation::Relu as usize] = input[1].ring(gpu.address(&inputs[1]));
-        tensor.activations[Activation::ConcatElu as usize] = input[2].ring(gpu.address(&inputs[2]));
+        tensor.activations[Activation::Identity as usize] = rows[0].ring(gpu.address(&inputs[0]));
+        tensor.activations[Activation::Relu as usize] = rows[1].ring(gpu.address(&inputs[1]));
+        tensor.activations[Activation::ConcatElu as usize] = rows[2].ring(gpu.address(&inputs[2]));
         let mut upload = |values: &[f32]| {
             more.push(gpu.upload(values));
             gpu.address(&more[more.len() - 1])
         };
         let (weights, table_values) = (upload(&weights), upload(&arrays["table"].f32()));
         let bias = upload(&pad(&arrays["bias"].f32(), count, width));
-        let scratch = upload(&vec![f32::NAN; case.batch * width]);
+        // Whatever the number of threads.
+        let weights_of_warp = case.components.next_multiple_of(32);
+        let of_image = width + 8 * weights_of_warp;
+        let scratch = upload(&vec![f32::NAN; case.batch * of_image]);
         let integers = |name: &str| -> Vec<i32> {
             arrays[name]
                 .usize()
@@ -304,18 +226,15 @@ impl<'a> Job<'a> {
                 .map(|&value| value as i32)
                 .collect()
         };
+        let given = arrays["prefix"].f32();
         let integers = ["class", "prefix_rows"].map(|name| gpu.upload(&integers(name)));
-        let codes: Vec<u16> = arrays["prefix"]
-            .usize()
-            .iter()
-            .map(|&code| code as u16)
-            .collect();
         let request = Request {
             seed: words(&arrays["seed"])[0],
             temperature: arrays["temperature"].f32()[0],
             continuous: case.continuous.into(),
+            ..Request::default()
         };
-        let (prefix, index) = (gpu.upload(&codes), gpu.upload(&words(&arrays["index"])));
+        let (prefix, index) = (gpu.upload(&given), gpu.upload(&words(&arrays["index"])));
         let request = gpu.upload(&[request]);
         let image = case.pixels() * case.image_channels;
         let position = gpu.upload(&vec![0; 2 * case.batch]);
@@ -323,6 +242,18 @@ impl<'a> Job<'a> {
         // What is not written must show.
         let params = gpu.upload(&vec![f32::NAN; case.batch * case.pixels() * count]);
         let fed = gpu.upload(&vec![f32::NAN; case.batch * case.channels]);
+        let (mixture, class_count) = parameters(&case.distribution());
+        let input = Input {
+            tensor,
+            table: table_values,
+            codes: (&case.encoding).into(),
+            table_channels: match case.encoding {
+                InputEncoding::Embedding { channels, .. } => channels as i32,
+                _ => 0,
+            },
+            channels: input_channels as i32,
+            unused: 0,
+        };
         let parameters = Output {
             position: gpu.address(&position),
             weights,
@@ -338,40 +269,47 @@ impl<'a> Job<'a> {
             fed: gpu.address(&fed),
             values: gpu.address(&values),
             parameters: gpu.address(&params),
-            scratch: if 4 * width > SHARED { scratch } else { 0 },
+            scratch: if 4 * of_image > SHARED { scratch } else { 0 },
             prefix_image: image as u64,
             value_image: image as u64,
             value_row: (case.columns * case.image_channels) as u64,
             parameter_image: (case.pixels() * count) as u64,
             parameter_pixel: count as u64,
-            input: Input {
-                tensor,
-                table: table_values,
-                encoding: case.encoding as i32,
-                codes: case.codes as i32,
-                table_channels: case.table_channels as i32,
-                channels: input_channels as i32,
-            },
+            input,
             taps: tap_parameters,
+            mixture,
             depth: taps.iter().map(|tap| tap.ring.channels).sum(),
             width: width as i32,
             count: count as i32,
-            components: case.components as i32,
+            class_count,
             channels: case.channels as i32,
             first_channel: case.first_channel as i32,
             image_channels: case.image_channels as i32,
             first_draw: case.first_draw as i32,
             batch: case.batch as i32,
-            rows: case.rows as i32,
             columns: case.columns as i32,
             last: 1,
             whole: 0,
-            unused: 0,
+        };
+        let fill = Fill {
+            position: parameters.position,
+            given: parameters.prefix,
+            given_image: image as u64,
+            input,
+            given_rows: case.rows as i32,
+            rows: case.rows as i32,
+            first_row: 0,
+            columns: parameters.columns,
+            batch: parameters.batch,
+            values: parameters.channels,
+            first_value: parameters.first_channel,
+            given_values: parameters.image_channels,
         };
         Self {
             case,
             parameters,
-            input,
+            fill,
+            input: rows,
             inputs,
             position,
             values,
@@ -391,15 +329,17 @@ impl<'a> Job<'a> {
         let width = self.parameters.width as usize;
         let slices = threads / (width / 4);
         let by_slice = if slices > 1 { slices * width } else { 0 };
-        let parameters = if self.parameters.scratch == 0 {
-            width
-        } else {
-            0
+        let classes = self.parameters.class_count as usize;
+        let warps = self.case.channels.min(threads / 32);
+        let weights = warps * classes.next_multiple_of(32);
+        let floats = match self.parameters.scratch {
+            0 => by_slice.max(weights) + width,
+            _ => by_slice,
         };
         let config = config(
             (blocks, self.parameters.batch as usize),
             threads,
-            4 * (by_slice + parameters + self.case.channels),
+            4 * (floats + self.case.channels),
         );
         gpu.launch(("output", kernel), config, &self.parameters, times);
     }

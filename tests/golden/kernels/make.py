@@ -5,7 +5,7 @@
 Arrays of case N are named N/...: `numbers` (batch, rows and columns of the grid; then by row and column
 the steps of the operands, the steps of the result, which of these it writes, and log2 of the rows and
 columns of the image per one of the grid; the gate: 0 none, 1 a sigmoid(b), 2 tanh(a) sigmoid(b);
-whether there is a residual, and whether only the pixel phase knows it), per tap T `T/source` [rows,
+whether there is a residual, and whether only the pixel phase knows it), `scale` of the result, per tap T `T/source` [rows,
 columns, batch, channels], `T/weight` [channels, outputs], `T/offset` (row, column, pixel phase or not);
 `bias` [classes, outputs], `class` [batch], `residual` and `y` [rows, columns, batch, channels] on the
 grid of the result, NaN where this op writes nothing. `y_f16` and `y_bf16` are `y` from sources and
@@ -45,6 +45,7 @@ def case(
     parity=(0, 0),
     shift=(0, 0),
     classes=1,
+    scale=1.0,
 ):
     """`taps`: list of (row offset, column offset, in the pixel phase, channels). Gates have a residual
     unless something else is said, other ops have none."""
@@ -75,11 +76,12 @@ def case(
             a, b = total[..., :channels], total[..., channels:]
             total = (np.tanh(a) if gate == TANH_SIGMOID else a) / (1 + np.exp(-b))
         y = np.full(out, np.nan)
-        y[at] = total + (added[at] if residual else 0)
+        y[at] = (total + (added[at] if residual else 0)) * np.float64(np.float32(scale))
         arrays[name] = y
     numbers = [batch, rows, columns, *input_step, *output_step, *parity, *shift, gate, residual, late_residual]
     return arrays | {
         "numbers": np.array(numbers, np.int64),
+        "scale": np.array([scale], np.float32),
         "bias": bias,
         "class": label.astype(np.int64),
         "residual": added,
@@ -136,6 +138,11 @@ cases = [
     case(3, 2, 2, [(-1, 1, 0, 5), (0, 2, 0, 5), (0, -1, 1, 5)], 6, input_step=(1, 4), shift=(2, 3)),
     case(2, 2, 2, [(0, 0, 0, 7), (0, -1, 0, 7)], 9, output_step=(1, 2), parity=(0, 1), shift=(0, 1)),
     case(2, 2, 2, [(0, 0, 1, 7)], 9, output_step=(2, 1), residual=True, parity=(1, 0), shift=(1, 0)),
+    # Scaled, with and without a gate and a residual, in either phase.
+    case(3, 2, 2, conv22(6), 7, residual=True, scale=0.5**0.5),
+    case(17, 1, 2, conv22(5), 6, gate=SIGMOID, scale=-1.5),
+    case(1, 2, 3, conv22(8), 5, gate=TANH_SIGMOID, residual=False, scale=0.3),
+    case(2, 2, 2, [(-1, 0, 0, 6)], 5, scale=2.5),
 ]
 
 arrays = {f"{n}/{name}": array for n, arrays in enumerate(cases) for name, array in arrays.items()}

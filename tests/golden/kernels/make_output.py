@@ -4,18 +4,22 @@ float64, for awkward shapes, from float32 inputs.
     python3 make_output.py        (NumPy only)
 
 output.npz, arrays of case N named N/...: `numbers` (rows, columns, batch, channels of the stage,
-components, whether samples stay unrounded, kind, encoding, codes, whether there is a channel of ones,
-channels of the table, channels of the image before this stage, first draw, channels of the image, classes
-of images or 0, then the depth of each tap), `temperature`, `seed` and `index` [batch] as pairs of
-32-bit words (low, high), `source` [rows, columns, batch, depth] of all taps one after the other, `weights`
-[depth, count], `bias` [classes, count], `class` [batch], `table` of an embedding, `prefix` [batch, rows *
-columns, channels of the image] codes, `prefix_rows` [batch]; `params` [batch, rows * columns, count],
-`values` [batch, rows * columns, channels], `input` [batch, rows * columns, channels of the input tensor]
-are the results (`params` rounded to float32 in the end), `filled` is the input of the codes of `prefix`.
+classes or components, whether samples stay unrounded, kind, encoding, codes, whether there is a channel of
+ones, channels of the table, channels of the image before this stage, first draw, channels of the image,
+classes of images or 0, then the depth of each tap), `limit` of scaled values, `temperature`, `seed` and `index`
+[batch] as pairs of 32-bit words (low, high), `source` [rows, columns, batch, depth] of all taps one after the
+other, `weights` [depth, count], `bias` [classes, count], `class` [batch], `table` of an embedding, `prefix`
+[batch, rows * columns, channels of the image] values, `prefix_rows` [batch]; `params` [batch, rows * columns,
+count], `values` [batch, rows * columns, channels], `input` [batch, rows * columns, channels of the input tensor]
+are the results (`params` rounded to float32 in the end), `filled` is the input of the values of `prefix`.
 
-likelihood.npz, likewise: `numbers` (kind, stages, channels, components, codes), `params` [pixels, stages *
-count], `codes` [pixels, stages * channels]; `nats` [pixels] is the result, `rounding` [pixels] how much
-of it float32 can change where a bin's probability is the difference of two nearly equal numbers.
+likelihood.npz, likewise: `numbers` (kind, stages, channels, components, codes, encoding), `limit`, `params`
+[pixels, stages * count], `values` [pixels, stages * channels]; `nats` [pixels] is the result, `rounding`
+[pixels] how much of it float32 can change where a bin's probability is the difference of two nearly equal
+numbers, or the bin is far from the mean.
+
+Mixtures also have `mixture` (components, channels, parameters, then the places and links of mixture.py) and
+`bounds`.
 
 Cases are drawn until no decision (component, class, code, which branch of the likelihood) is closer
 than a stated margin: float32 may decide those either way.
@@ -24,6 +28,9 @@ than a stated margin: float32 may decide those either way.
 from pathlib import Path
 
 import numpy as np
+
+from mixture import EXACT, EXP, IDENTITY, INVERSE_SOFTPLUS, ORIGINAL, TANH, Redraw
+from mixture import by_component, interleaved, original, value
 
 rng = np.random.default_rng(20170404)
 
@@ -72,53 +79,15 @@ def inner_uniforms(words):
     return np.float64(np.float32(upper(words) * np.float64(span) + np.float64(least)))
 
 
-# --- the mixture ---
+# --- draws ---
 
 
-def parts(params, channels, mixtures):
-    """Means and log-scales [channel][mix], coefficients [i][mix], of parameters [..., count]."""
-    groups = channels // 2
-    rest = params[..., mixtures:]
-    rest = rest.reshape(*params.shape[:-1], channels, 2 + groups, mixtures)
-    # Coefficient i is in group i mod groups of channel i / groups.
-    coefficients = np.tanh(rest[..., 2:, :].reshape(*params.shape[:-1], channels * groups, mixtures))
-    return rest[..., 0, :], np.maximum(rest[..., 1, :], -7.0), coefficients
-
-
-def linear(coefficients, channel, x):
-    first = channel * (channel - 1) // 2
-    terms = [coefficients[..., first + i, :] * x[..., i, None] for i in range(channel)]
-    return sum(terms) if terms else 0.0
-
-
-def value(codes, code):
-    return (code - (codes - 1) / 2) / ((codes - 1) / 2)
-
-
-class Redraw(Exception):
-    """A case that would not tell much, or that float32 may decide otherwise."""
-
-
-def sample_mixture(params, words, channels, mixtures, temperature, continuous, codes):
-    u = inner_uniforms(words)
-    scores = params[:mixtures] / temperature - np.log(-np.log(u[:mixtures]))
-    order = np.sort(scores)
-    if mixtures > 1 and order[-1] - order[-2] < 1e-4:
-        raise Redraw
-    k = int(np.argmax(scores))
-    means, log_scales, coefficients = parts(params, channels, mixtures)
-    x = np.zeros(channels)
-    for channel in range(channels):
-        v = u[mixtures + channel]
-        noise = np.log(v) - np.log(1 - v)
-        mean = means[channel, k] + (linear(coefficients, channel, x)[k] if channel else 0.0)
-        x[channel] = np.clip(mean + np.exp(log_scales[channel, k]) * temperature * noise, -1, 1)
-    if continuous:
-        return x
-    code = (x + 1) * (codes - 1) / 2
+def rounded(x, codes, limit):
+    """The values of the nearest codes."""
+    code = (x / limit + 1) * (codes - 1) / 2
     if np.any(np.abs(code - np.floor(code) - 0.5) < 1e-3):
         raise Redraw
-    return value(codes, np.round(code))
+    return value(codes, np.round(code), limit)
 
 
 def sample_classes(params, words, channels, classes, temperature):
@@ -135,12 +104,6 @@ def sample_classes(params, words, channels, classes, temperature):
 
 MIXTURE, CATEGORICAL = range(2)
 SCALED, ONE_HOT, EMBEDDING = range(3)
-
-
-def count_of(kind, channels, components):
-    if kind == CATEGORICAL:
-        return channels * components
-    return components * (1 + channels * (2 + channels // 2))
 
 
 def encoded(encoding, values, codes, ones, table):
@@ -180,8 +143,14 @@ def draw_output(
     first_draw=0,
     after=0,
     classes=0,
+    mixture=None,
+    limit=1.0,
+    between=False,
 ):
-    count = count_of(kind, channels, components)
+    """`between`: given values are not those of codes."""
+    if kind == MIXTURE:
+        mixture = mixture or original(components, channels)
+    count = mixture.count if kind == MIXTURE else channels * components
     pixels = rows * columns
     depths = [depths] if isinstance(depths, int) else depths
     depth = sum(depths)
@@ -192,8 +161,7 @@ def draw_output(
     label = rng.integers(0, max(classes, 1), batch)
     if kind == MIXTURE:
         # Scales about a tenth, so that not every value is clipped.
-        rest = bias[:, components:].reshape(len(bias), channels, -1, components)
-        rest[:, :, 1] -= 2.5
+        bias[:, mixture.scales] += 10.0 if mixture.scale_link == INVERSE_SOFTPLUS else -2.5
     temperature = np.float32(temperature)
     seed = rng.integers(0, 2**32, 2)
     index = rng.integers(0, 2**32, (batch, 2))
@@ -202,8 +170,12 @@ def draw_output(
     image_channels = first + channels + after
     given = rng.integers(0, codes, (batch, pixels, image_channels))
     given[:, ::2] = rng.choice([0, codes - 1], given[:, ::2].shape)
-    own = given[:, :, first : first + channels]
-    own = value(codes, own) if encoding == SCALED else own.astype(np.float64)
+    if encoding == SCALED:
+        given = value(codes, given.astype(np.float64), limit)
+    if between:
+        given = rng.uniform(-limit, limit, given.shape)
+    given = given.astype(np.float32)
+    own = given[:, :, first : first + channels].astype(np.float64)
     prefix_rows = np.array(prefix if prefix else [0] * batch)
     params = np.einsum("rcbk,kp->brcp", source.astype(np.float64), weights.astype(np.float64))
     params = params.reshape(batch, pixels, count) + bias.astype(np.float64)[label][:, None]
@@ -217,18 +189,18 @@ def draw_output(
             of_pixel = params[image, pixel]
             random = words(seed, index[image], pixel, first_draw, draws)
             if kind == MIXTURE:
-                values[image, pixel] = sample_mixture(
-                    of_pixel, random, channels, components, np.float64(temperature), continuous, codes
-                )
+                x = mixture.sample(of_pixel, inner_uniforms(random), np.float64(temperature), limit)
+                values[image, pixel] = x if continuous else rounded(x, codes, limit)
             else:
                 drawn = sample_classes(of_pixel, random, channels, components, np.float64(temperature))
-                values[image, pixel] = value(codes, drawn) if encoding == SCALED else drawn
-    if kind == MIXTURE and pixels > 1 and np.mean(np.abs(values) == 1) > 0.6:  # given edges and clipped samples
+                values[image, pixel] = value(codes, drawn, limit) if encoding == SCALED else drawn
+    if kind == MIXTURE and pixels > 1 and np.mean(np.abs(values) == limit) > 0.6:  # given edges and clipped samples
         raise Redraw
     numbers = [rows, columns, batch, channels, components, continuous, kind, encoding, codes, ones]
     numbers += [table_channels, first, first_draw, image_channels, classes, *depths]
     return {
         "numbers": np.array(numbers, np.int64),
+        "limit": np.array([limit], np.float32),
         "temperature": np.array([temperature], np.float32),
         "seed": seed.astype(np.int64),
         "index": index.astype(np.int64),
@@ -237,24 +209,16 @@ def draw_output(
         "bias": bias,
         "class": label.astype(np.int64),
         "table": table if encoding == EMBEDDING else np.zeros(1, np.float32),
-        "prefix": given.astype(np.int64),
+        "prefix": given,
         "prefix_rows": prefix_rows.astype(np.int64),
         "params": params.astype(np.float32),
         "values": values,
         "input": encoded(encoding, values, codes, ones, table),
         "filled": encoded(encoding, own, codes, ones, table),
-    }
+    } | (mixture.arrays() if kind == MIXTURE else {})
 
 
 # --- the likelihood ---
-
-
-def sigmoid(x):
-    return np.exp(-softplus(-x))
-
-
-def softplus(x):
-    return np.logaddexp(0, x)
 
 
 def log_sum_exp(values):
@@ -262,29 +226,25 @@ def log_sum_exp(values):
     return (largest + np.log(np.exp(values - largest).sum(-1, keepdims=True)))[..., 0]
 
 
-def log_bins(code, codes, mean, log_scale):
-    """Log-probabilities, and by how much rounding both ends' sigmoids to float32 can change them."""
-    x, half = value(codes, code), 1 / (codes - 1)
-    inverse_scale = np.exp(-log_scale)
-    plus = inverse_scale * (x - mean + half)
-    minus = inverse_scale * (x - mean - half)
-    middle = inverse_scale * (x - mean)
-    bin_ = sigmoid(plus) - sigmoid(minus)
-    density = middle - log_scale - 2 * softplus(middle) - np.log((codes - 1) / 2)
-    result = np.where(bin_ > 1e-5, np.log(np.maximum(bin_, 1e-300)), density)
-    # Each sigmoid and their difference are rounded to 24 bits.
-    change = np.where(bin_ > 1e-5, 4 * 2**-24 * sigmoid(plus) / np.maximum(bin_, 1e-300), 0.0)
-    inside = 0 < code < codes - 1
-    if inside and np.any(np.abs(bin_ / 1e-5 - 1) < 0.05):
-        raise Redraw
-    result = plus - softplus(plus) if code == 0 else -softplus(minus) if code == codes - 1 else result
-    return result, change if inside else np.zeros_like(change), inside & (bin_ <= 1e-5)
-
-
-def likelihood(pixels, channels, components, kind=MIXTURE, stages=1, codes=256):
-    count = count_of(kind, channels, components)
+def likelihood(
+    pixels,
+    channels,
+    components,
+    kind=MIXTURE,
+    stages=1,
+    codes=256,
+    encoding=None,
+    mixture=None,
+    limit=1.0,
+    between=False,
+):
+    """`between`: values are not those of codes."""
+    if kind == MIXTURE:
+        mixture = mixture or original(components, channels)
+    encoding = encoding if encoding is not None else SCALED if kind == MIXTURE else ONE_HOT
+    count = mixture.count if kind == MIXTURE else channels * components
     params = np.zeros((pixels, stages, count), np.float32)
-    given = np.zeros((pixels, stages, channels), np.int64)
+    given = np.zeros((pixels, stages, channels), np.float32)
     nats, rounding = np.zeros(pixels), np.zeros(pixels)
     fallbacks = 0
     for pixel in range(pixels):
@@ -292,9 +252,9 @@ def likelihood(pixels, channels, components, kind=MIXTURE, stages=1, codes=256):
             while True:
                 try:
                     if kind == MIXTURE:
-                        drawn = draw_likelihood(pixel, channels, components, codes)
+                        drawn = draw_likelihood(pixel, mixture, codes, limit, between)
                     else:
-                        drawn = draw_log_softmax(channels, components)
+                        drawn = draw_log_softmax(channels, components, encoding, limit)
                     break
                 except Redraw:
                     pass
@@ -303,51 +263,59 @@ def likelihood(pixels, channels, components, kind=MIXTURE, stages=1, codes=256):
             rounding[pixel] += drawn[3]
             fallbacks += drawn[4]
     # Both edges, and enough of the density fallback.
-    edges = np.any(given == 0) and np.any(given == codes - 1)
-    assert pixels < 100 or kind == CATEGORICAL or (edges and (fallbacks > pixels / 10 or codes < 256))
+    edges = np.any(given == -limit) and np.any(given == limit)
+    usual = kind == MIXTURE and codes == 256 and mixture.bins == ORIGINAL
+    assert pixels < 100 or not usual or (edges and fallbacks > pixels / 10)
     return {
-        "numbers": np.array([kind, stages, channels, components, codes], np.int64),
+        "numbers": np.array([kind, stages, channels, components, codes, encoding], np.int64),
+        "limit": np.array([limit], np.float32),
         "params": params.reshape(pixels, -1),
-        "codes": given.reshape(pixels, -1),
+        "values": given.reshape(pixels, -1),
         "nats": nats,
         "rounding": rounding,
-    }
+    } | (mixture.arrays() if kind == MIXTURE else {})
 
 
-def draw_log_softmax(channels, classes):
+def draw_log_softmax(channels, classes, encoding, limit):
     codes = rng.integers(0, classes, channels)
     params = (3 * rng.standard_normal(channels * classes)).astype(np.float32)
     logits = params.astype(np.float64).reshape(channels, classes)
     nats = (logits[np.arange(channels), codes] - log_sum_exp(logits)).sum()
-    return params, codes, nats, 0.0, False
+    return params, value(classes, codes, limit) if encoding == SCALED else codes, nats, 0.0, False
 
 
-def draw_likelihood(pixel, channels, mixtures, codes):
+def draw_likelihood(pixel, mixture, codes, limit, between):
+    channels, mixtures = mixture.channels, mixture.mixtures
     given = rng.integers(0, codes, channels)
     edge = rng.random(channels) < 0.3
     given = np.where(edge, rng.choice([0, codes - 1], channels), given)
-    params = rng.standard_normal(count_of(MIXTURE, channels, mixtures)).astype(np.float32)
-    rest = params[mixtures:].reshape(channels, -1, mixtures)
-    rest[:, 0] = rng.uniform(-1.2, 1.2, rest[:, 0].shape)
+    params = rng.standard_normal(mixture.count).astype(np.float32)
+    params[mixture.means] = rng.uniform(-1.2, 1.2, mixture.means.shape) * limit
     # Every third pixel is sharp (under the floor at times): its bins are certain or hopeless.
     low, high = (-9, -4) if pixel % 3 == 0 else (-4, 1)
-    rest[:, 1] = rng.uniform(low, high, rest[:, 1].shape)
+    raw = rng.uniform(low, high, mixture.scales.shape)
+    params[mixture.scales] = raw if mixture.scale_link == EXP else mixture.raw_of(np.exp(raw))
     p = params.astype(np.float64)
-    means, log_scales, coefficients = parts(p, channels, mixtures)
-    x = value(codes, given.astype(np.float64))
-    logits = p[:mixtures]
+    x = value(codes, given.astype(np.float64), limit)
+    if between:
+        x = np.where(edge, x, rng.uniform(-limit, limit, channels))
+    x = x.astype(np.float32).astype(np.float64)
+    logits = p[mixture.logits]
     terms, change, fallback = logits.copy(), np.zeros(mixtures), False
     for channel in range(channels):
-        mean = means[channel] + (linear(coefficients, channel, x) if channel else 0.0)
-        log_bin, rounded, fell = log_bins(given[channel], codes, mean, log_scales[channel])
+        mean = p[mixture.means[channel]] + mixture.linear(p, channel, x)
+        scale = mixture.scale_of(p[mixture.scales[channel]], False)
+        log_bin, rounded, fell = mixture.log_bins(x[channel], codes, limit, mean, scale)
         terms += log_bin
         change += rounded
         fallback = fallback or bool(np.any(fell))
     nats = log_sum_exp(terms) - log_sum_exp(logits)
     weights = np.exp(terms - log_sum_exp(terms))
-    return params, given, nats, weights @ change, fallback
+    return params, x, nats, weights @ change, fallback
 
 
+INVERSE = {"scale_link": INVERSE_SOFTPLUS, "bounds": (4.0, 4.0), "coefficient_link": IDENTITY, "bins": EXACT}
+EXACT_TANH = {"coefficient_link": TANH, "bins": EXACT}
 outputs = [
     # Mixtures, channels and batches; a depth that is a multiple of nothing.
     output(2, 3, 1, 3, 1, 7),
@@ -408,6 +376,23 @@ likelihoods = [
     likelihood(130, 1, 5, kind=CATEGORICAL, codes=5),
     likelihood(40, 3, 37, kind=CATEGORICAL, codes=37),
     likelihood(20, 2, 256, kind=CATEGORICAL, stages=2),
+]
+outputs += [
+    # Mixtures of other dialects: places, links, limits, two floors; given values that are no codes.
+    output(2, 2, 3, 3, 10, 9, mixture=by_component(10, 3), prefix=[0, 1, 0], between=True),
+    output(2, 3, 2, 2, 5, 7, mixture=interleaved(5, 2, **INVERSE), limit=0.5, ones=False, continuous=True),
+    output(1, 3, 3, 1, 10, 5, mixture=original(10, 1, bounds=(-2, -9)), limit=0.5, codes=100, temperature=0.7),
+    output(2, 2, 2, 4, 3, 6, mixture=interleaved(3, 4, scale_link=EXP, bounds=(-np.inf, -7), **EXACT_TANH), limit=3.0),
+    output(2, 2, 2, 2, 9, 6, kind=CATEGORICAL, codes=9, limit=0.25, prefix=[1, 0]),
+]
+likelihoods += [
+    # Other dialects, and values that are no codes.
+    likelihood(30, 3, 10, mixture=by_component(10, 3)),
+    likelihood(30, 2, 5, mixture=interleaved(5, 2, **INVERSE), limit=0.5, between=True),
+    likelihood(30, 1, 3, mixture=original(3, 1, bounds=(-7, -5)), limit=0.5, between=True),
+    likelihood(30, 4, 3, mixture=interleaved(3, 4, scale_link=EXP, bounds=(-7, -6), **EXACT_TANH), limit=3.0, codes=30),
+    likelihood(30, 3, 4, between=True),
+    likelihood(20, 2, 9, kind=CATEGORICAL, codes=9, encoding=SCALED, limit=0.25),
 ]
 
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+use fastpix::backend::Evaluation;
 use fastpix::cpu::isa::Isa;
 use fastpix::cuda::LaunchMode;
 use fastpix::families::pixelcnnpp::{self, Hyperparameters};
@@ -235,4 +236,18 @@ pub fn score(
     });
     scored.unwrap_or_else(|error| panic!("{error}"));
     (bits, parameters)
+}
+
+/// What an evaluation gives, all images together.
+pub fn evaluated(engine: &Engine, request: &EvaluationRequest<'_>) -> Evaluation {
+    let mut all = Evaluation {
+        parameters: Vec::new(),
+        nats: Vec::new(),
+    };
+    let evaluated = engine.evaluate(request, &mut Hooks::new(), &mut |part| {
+        all.parameters.extend(part.parameters);
+        all.nats.extend(part.nats);
+    });
+    evaluated.unwrap_or_else(|error| panic!("{error}"));
+    all
 }
