@@ -245,6 +245,27 @@ pub fn network(hyper: &Hyperparameters, mut tensors: Tensors) -> Result<Network,
     }
 }
 
+/// What makes maps of frames, from the tensors of a model: for frames that bring their context along,
+/// which [`Network::map_encoder`] adds itself. None for models that take no frames.
+///
+/// # Errors
+/// When a hyperparameter is out of range; names the first missing, misshapen or non-finite tensor.
+pub fn frame_encoder(
+    hyper: &Hyperparameters,
+    tensors: &Tensors,
+) -> Result<Option<FrameEncoder>, WeightsError> {
+    hyper.validate()?;
+    let Hyperparameters::Vocoder(hyper) = hyper else {
+        return Ok(None);
+    };
+    let own = tensors.iter();
+    let own = own.filter(|(name, _)| upsampling::owns(name));
+    let mut own = own
+        .map(|(name, tensor)| (name.clone(), tensor.clone()))
+        .collect();
+    vocoder::frame_encoder(hyper, &mut own)
+}
+
 /// A model with random weights of about the size that training starts from. For benchmarks and
 /// tests, where only the shape matters.
 ///

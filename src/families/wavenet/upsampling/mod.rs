@@ -159,7 +159,12 @@ impl Upsampling {
 /// The convolution over frames, the only one without weight norm.
 pub(super) const CONV_IN: &str = "upsample_net.conv_in.weight";
 
+/// Whether a tensor is part of an upsampling network.
+pub(super) fn owns(name: &str) -> bool {
+    name.starts_with("upsample")
+}
+
 /// Whether this is the filter of an upsampling layer.
 pub(super) fn is_kernel(name: &str) -> bool {
-    name.starts_with("upsample") && name != CONV_IN
+    owns(name) && name != CONV_IN
 }

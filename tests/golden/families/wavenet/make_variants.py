@@ -99,7 +99,7 @@ def save(name, p, hp, **arrays):
     folder = os.path.join(HERE, name)
     os.makedirs(folder, exist_ok=True)
     json.dump(hp, open(f'{folder}/hparams.json', 'w'), indent=1)
-    np.savez(f'{folder}/model.npz', **p)
+    np.savez_compressed(f'{folder}/model.npz', **p)
     np.savez_compressed(f'{folder}/io.npz', **arrays)
 
 
@@ -112,10 +112,11 @@ def older():
     for i, s in enumerate(hp['upsample_scales']):
         conv(p, f'upsample_conv.{2 * i}', (1, 1, 3, s))
         v = p[f'upsample_conv.{2 * i}.weight_v']
-        v[:] = np.where(rng.random(v.shape) < .8, np.abs(v), v)
+        p[f'upsample_conv.{2 * i}.bias'][:] = (.1, -.15)[i]
+        v[:] = np.where(rng.random(v.shape) < .7, np.abs(v), v)
     p['embed_speakers.weight'] = normal(3, 4, size=.8)
     q, c, x, frames = fold(p), None, None, 8
-    c, x = normal(frames, 5, size=.7) + np.float32(.4), rng.uniform(-.9, .9, 6 * frames).astype('<f4')
+    c, x = normal(frames, 5, size=.9), rng.uniform(-.9, .9, 6 * frames).astype('<f4')
     up = c.astype(float)
     for i, s in enumerate(hp['upsample_scales']):
         up = np.maximum(transposed(up, q[f'upsample_conv.{2 * i}.weight'][0, 0], q[f'upsample_conv.{2 * i}.bias'], s), 0)
