@@ -44,6 +44,17 @@ pub fn seconds(text: &str) -> Result<f64> {
     }
 }
 
+/// Samples of a length in seconds, at a rate that the model must state.
+pub fn samples(seconds: f64, sample_rate: Option<u32>) -> Result<usize> {
+    let Some(rate) = sample_rate else {
+        bail!(
+            "--seconds: expected a model that states its sample rate, found none; use --samples, \
+             or --sample-rate where there is that option"
+        );
+    };
+    Ok(((seconds * f64::from(rate)).round() as usize).max(1))
+}
+
 impl ExtentArguments {
     /// Samples per second, if anything says it.
     pub fn sample_rate(&self, info: &Info) -> Result<Option<u32>> {
@@ -81,15 +92,7 @@ impl ExtentArguments {
         let length = match (of_maps, self.samples, self.seconds) {
             (Some((length, _)), None, None) => length,
             (_, Some(samples), _) => samples as usize,
-            (_, None, Some(seconds)) => {
-                let Some(rate) = rate else {
-                    bail!(
-                        "--seconds: expected a model that states its sample rate, found none; \
-                         use --samples or --sample-rate"
-                    );
-                };
-                (seconds * f64::from(rate)).round() as usize
-            }
+            (_, None, Some(seconds)) => samples(seconds, rate)?,
             (None, None, None) => bail!(
                 "length: expected how long the sounds are, found nothing that says it; \
                  use --seconds or --samples"

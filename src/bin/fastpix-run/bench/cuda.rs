@@ -9,6 +9,7 @@ use fastpix::{EngineError, SampleRequest, cuda};
 use serde::Serialize;
 
 use super::cost::{Cost, Gpu};
+use super::given::{self, Given};
 use super::measure::Subject;
 use crate::output;
 
@@ -66,7 +67,7 @@ impl Subject<'_> {
         let rows: Vec<Batch> = rows
             .chain(others.map(|&size| (size, largest)))
             .map(|(size, batch)| self.cuda_batch(gpu.as_ref().ok().copied(), size, batch))
-            .collect::<std::result::Result<_, _>>()?;
+            .collect::<Result<_>>()?;
         let prediction = gpu.and_then(|gpu| match rows.first() {
             Some(Batch {
                 predicted_seconds: None,
@@ -88,16 +89,11 @@ impl Subject<'_> {
         })
     }
 
-    fn cuda_batch(
-        &self,
-        gpu: Option<&Gpu>,
-        size: (usize, usize),
-        batch: usize,
-    ) -> Result<Batch, EngineError> {
+    fn cuda_batch(&self, gpu: Option<&Gpu>, size: (usize, usize), batch: usize) -> Result<Batch> {
         let (height, width) = size;
         output::tell(&format!("size {height}x{width}, batch {batch}"));
-        let request = self.request(size, batch);
-        let (images, classes) = self.given(size, batch);
+        let request = given::request(self.engine, size, batch)?;
+        let given = Given::new(self.engine, size, batch)?;
         // The first run makes buffers and captures graphs.
         self.seconds(&request)?;
         let (mut seconds, mut forward) = (f64::INFINITY, f64::INFINITY);
@@ -105,7 +101,7 @@ impl Subject<'_> {
             seconds = seconds.min(self.seconds(&request)?);
         }
         for _ in 0..self.repeats {
-            forward = forward.min(self.whole_image(&images, &classes)?.as_secs_f64());
+            forward = forward.min(self.whole_image(&given)?.as_secs_f64());
         }
         let cost = Cost::new(self.engine.graph(), self.dtype, size, batch);
         let predicted = gpu.and_then(|gpu| cost.predict(gpu));

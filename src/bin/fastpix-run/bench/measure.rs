@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fastpix::cpu::isa::Isa;
 use fastpix::cpu::roofline::{measured_bandwidth, measured_peak, measured_read};
-use fastpix::{
-    Codes, Dtype, Engine, EngineError, EvaluationRequest, Hooks, Profile, SampleRequest,
-};
+use fastpix::{Dtype, Engine, EngineError, Hooks, Profile, SampleRequest};
 use half::bf16;
 
+use super::cpu_time::measured;
+use super::given::{self, Given};
 use super::report::{Batch, Machine, Read, Report, Share, Size, Work};
 use crate::{doctor, output};
 
@@ -38,6 +38,8 @@ pub struct Subject<'a> {
 /// The best run of a batch.
 struct Best {
     cached: Duration,
+    /// Processor time, the least of all runs.
+    cpu: Option<f64>,
     phases: Profile,
     whole_image: Duration,
 }
@@ -122,15 +124,6 @@ impl Subject<'_> {
         })
     }
 
-    /// The request for a batch.
-    pub fn request(&self, size: (usize, usize), batch: usize) -> SampleRequest {
-        let request = SampleRequest::new(size, batch);
-        match self.engine.graph().condition().classes() {
-            Some(_) => request.class(0),
-            None => request,
-        }
-    }
-
     pub(super) fn hooks(&self) -> Hooks<'_> {
         Hooks::new().cancel(self.cancel)
     }
@@ -155,59 +148,48 @@ impl Subject<'_> {
     }
 
     /// One evaluation of whole images: the naive way does one per pixel.
-    pub(super) fn whole_image(
-        &self,
-        images: &Codes,
-        classes: &[usize],
-    ) -> Result<Duration, EngineError> {
+    pub(super) fn whole_image(&self, given: &Given) -> Result<Duration, EngineError> {
         let start = Instant::now();
-        let request = EvaluationRequest::new(images).classes(classes);
-        self.engine
-            .evaluate(&request, &mut self.hooks(), &mut |part| {
-                black_box(part);
-            })?;
+        self.evaluate(given)?;
         Ok(start.elapsed())
     }
 
-    /// Grey images and their classes, for whole-image evaluation.
-    pub(super) fn given(&self, size: (usize, usize), batch: usize) -> (Codes, Vec<usize>) {
-        let graph = self.engine.graph();
-        let shape = [batch, size.0, size.1, graph.channels()];
-        let images = Codes {
-            shape,
-            values: vec![128; shape.iter().product()],
-        };
-        (
-            images,
-            vec![0; graph.condition().classes().map_or(0, |_| batch)],
-        )
+    pub(super) fn evaluate(&self, given: &Given) -> Result<(), EngineError> {
+        self.engine
+            .evaluate(&given.request(), &mut self.hooks(), &mut |part| {
+                black_box(part);
+            })
     }
 
-    fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best, EngineError> {
+    fn batch(&self, size: (usize, usize), batch: usize) -> Result<Best> {
         output::tell(&format!("batch {batch}: cached and naive"));
-        let request = self.request(size, batch);
-        let (images, classes) = self.given(size, batch);
-        let (mut cached, mut phases) = self.cached(&request)?;
-        let mut whole_image = self.whole_image(&images, &classes)?;
+        let request = given::request(self.engine, size, batch)?;
+        let given = Given::new(self.engine, size, batch)?;
+        let (first, mut cpu) = measured(|| self.cached(&request));
+        let (mut cached, mut phases) = first?;
+        let mut whole_image = self.whole_image(&given)?;
         // In turns, so that other work on the machine slows both alike.
         for _ in 1..self.repeats {
-            let again = self.cached(&request)?;
+            let (again, cpu_again) = measured(|| self.cached(&request));
+            let again = again?;
             if again.0 < cached {
                 (cached, phases) = again;
             }
-            whole_image = whole_image.min(self.whole_image(&images, &classes)?);
+            cpu = cpu.zip(cpu_again).map(|(least, again)| least.min(again));
+            whole_image = whole_image.min(self.whole_image(&given)?);
         }
         Ok(Best {
             cached,
+            cpu,
             phases,
             whole_image,
         })
     }
 
-    fn cached_only(&self, size: (usize, usize), batch: usize) -> Result<Duration, EngineError> {
+    fn cached_only(&self, size: (usize, usize), batch: usize) -> Result<Duration> {
         let (height, width) = size;
         output::tell(&format!("size {height}x{width}: cached, batch {batch}"));
-        let request = self.request(size, batch);
+        let request = given::request(self.engine, size, batch)?;
         let mut best = self.cached(&request)?.0;
         for _ in 1..self.repeats {
             best = best.min(self.cached(&request)?.0);
@@ -235,6 +217,9 @@ impl Subject<'_> {
             batch,
             cached_seconds: cached,
             seconds_per_image: cached / batch as f64,
+            cpu_seconds: best.cpu,
+            images_per_second: batch as f64 / cached,
+            images_per_cpu_second: best.cpu.map(|cpu| batch as f64 / cpu),
             forward_seconds: whole_image,
             naive_seconds: naive,
             speedup: naive / cached,

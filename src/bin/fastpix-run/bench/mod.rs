@@ -3,11 +3,15 @@
 
 #[cfg(feature = "cuda")]
 mod cost;
+mod cpu_time;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod families;
+mod given;
 mod measure;
 mod plot;
 mod report;
+mod sound;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,12 +20,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use fastpix::atomic_file::AtomicFile;
 use fastpix::cpu::WHOLE_IMAGES;
-use fastpix::families::pixelcnnpp::{self, Hyperparameters};
+use fastpix::network::Medium;
 use fastpix::{Device, Engine, Network};
+use serde::Serialize;
 
 use crate::model::{self, DeviceArguments, HparamsArguments};
 use crate::sampling::LARGEST_BATCH;
 use crate::{Outcome, extent, interrupt, output};
+use families::Family;
 use measure::Subject;
 use plot::Format;
 use report::Report;
@@ -30,21 +36,33 @@ use report::Report;
 /// published CIFAR shape each takes about 0.1 MB.
 const LARGEST_EVALUATION: usize = 1 << 16;
 
+/// Samples of a sound where nothing else is asked for.
+const DEFAULT_SAMPLES: usize = 8192;
+
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Model file of any known format, or an embedded model; by default random weights at the
-    /// shape of the published CIFAR-10 model (nr_resnet 5, 160 filters, 10 mixtures).
-    #[arg(long, value_name = "PATH|NAME")]
+    /// Model file of any known format, or an embedded model.
+    #[arg(long, value_name = "PATH|NAME", conflicts_with = "family")]
     model: Option<PathBuf>,
+    /// Without a model: random weights at this published shape.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Family::Pixelcnnpp)]
+    family: Family,
     #[command(flatten)]
     hparams: HparamsArguments,
-    /// Batch sizes, at the first image size.
-    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "1,2,4,8,16", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// Batch sizes, at the first image size; by default 1,2,4,8,16, of sounds 1,4,16.
+    #[arg(long, value_name = "B,...", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch_sizes: Vec<u16>,
     /// Image sizes, at the largest batch size; sides are multiples of 4 for models of three levels.
-    #[arg(long, value_name = "HxW,...", value_delimiter = ',', default_value = "32x32,48x48,64x64", value_parser = extent::size)]
+    /// By default 32x32,48x48,64x64.
+    #[arg(long, value_name = "HxW,...", value_delimiter = ',', value_parser = extent::size)]
     sizes: Vec<(usize, usize)>,
+    /// Samples of each sound, as many more as fill mel frames; by default 8192.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: Option<u32>,
+    /// The same in seconds, for models that state their sample rate.
+    #[arg(long, value_name = "S", conflicts_with = "samples", value_parser = extent::seconds)]
+    seconds: Option<f64>,
     /// Takes the best of this many runs.
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeats: u16,
@@ -95,13 +113,16 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         ordinals.is_none() || arguments.plot.is_none(),
         "--plot: expected --device auto or cpu, found a CUDA device; its charts are of the CPU"
     );
-    let (name, network) = network(arguments.model.as_deref(), &arguments.hparams)?;
+    let (name, network) = network(arguments)?;
+    let sound = match network.info().medium {
+        Medium::Audio { sample_rate, .. } => Some(sample_rate),
+        _ => None,
+    };
+    let extent = arguments.extent(sound)?;
     let device = ordinals.map_or(Device::Cpu, |ordinals| Device::Cuda(ordinals.into()));
     let engine = Engine::new(&network, &arguments.device.options().device(device))?;
     drop(network);
-    let mut batches: Vec<usize> = arguments.batch_sizes.iter().map(|&b| b.into()).collect();
-    batches.sort_unstable();
-    batches.dedup();
+    let batches = arguments.batches(sound.is_some());
     let cancel = interrupt::listen()?;
     let subject = Subject {
         engine: &engine,
@@ -113,53 +134,110 @@ pub fn run(arguments: &Bench) -> Result<Outcome> {
         cancel,
         on_gpu: ordinals.is_some(),
     };
-    check(&subject, &batches, &arguments.sizes)?;
+    let sizes = match extent {
+        Extent::Images(sizes) => sizes,
+        Extent::Sounds(length) => {
+            let length = given::whole_frames(&engine, length);
+            engine.check(&given::request(&engine, (length, 1), 1)?)?;
+            let measured = subject.measure_sounds(&batches, length);
+            return report(arguments, measured, sound::Report::to_text);
+        }
+    };
+    check(&subject, &batches, &sizes)?;
     let chart = arguments.plot.as_deref().map(Chart::create).transpose()?;
     #[cfg(feature = "cuda")]
     if let Some(ordinals) = ordinals {
-        let measured = subject.measure_cuda(ordinals, &batches, &arguments.sizes);
-        let Some(report) = unless_cancelled(measured)? else {
-            return Ok(Outcome::NothingDone);
-        };
-        match arguments.json {
-            true => output::print_json(&report)?,
-            false => output::print(&report.to_text()?)?,
-        }
-        return Ok(Outcome::Done);
+        let measured = subject.measure_cuda(ordinals, &batches, &sizes);
+        return report(arguments, measured, cuda::Report::to_text);
     }
-    let measured = subject.measure(&batches, &arguments.sizes);
-    let Some(report) = unless_cancelled(measured)? else {
-        return Ok(Outcome::NothingDone);
-    };
-    if let Some(chart) = chart {
-        chart.write(&report)?;
+    let measured = subject.measure(&batches, &sizes);
+    if let (Some(chart), Ok(report)) = (chart, &measured) {
+        chart.write(report)?;
     }
-    if arguments.json {
-        output::print_json(&report)?;
-    } else {
-        output::print(&report.to_text()?)?;
+    report(arguments, measured, Report::to_text)
+}
+
+/// Prints what was measured, unless it was stopped before its end.
+fn report<T: Serialize>(
+    arguments: &Bench,
+    measured: Result<T>,
+    to_text: impl Fn(&T) -> Result<String>,
+) -> Result<Outcome> {
+    match measured {
+        Ok(report) if arguments.json => output::print_json(&report)?,
+        Ok(report) => output::print(&to_text(&report)?)?,
+        Err(error) if interrupt::is_cancelled(&error) => return Ok(Outcome::NothingDone),
+        Err(error) => return Err(error),
     }
     Ok(Outcome::Done)
 }
 
-/// What was measured; none if it was stopped before its end.
-fn unless_cancelled<T>(measured: Result<T>) -> Result<Option<T>> {
-    match measured {
-        Ok(report) => Ok(Some(report)),
-        Err(error) if interrupt::is_cancelled(&error) => Ok(None),
-        Err(error) => Err(error),
+/// What is made.
+enum Extent {
+    /// Images of these sizes.
+    Images(Vec<(usize, usize)>),
+    /// Sounds of so many samples.
+    Sounds(usize),
+}
+
+impl Bench {
+    /// Batch sizes, the smallest first.
+    fn batches(&self, sound: bool) -> Vec<usize> {
+        let mut batches: Vec<usize> = match (self.batch_sizes.as_slice(), sound) {
+            ([], false) => vec![1, 2, 4, 8, 16],
+            ([], true) => vec![1, 4, 16],
+            (given, _) => given.iter().map(|&batch| batch.into()).collect(),
+        };
+        batches.sort_unstable();
+        batches.dedup();
+        batches
+    }
+
+    /// What is made; of sound the sample rate is given, if it is known.
+    fn extent(&self, sound: Option<Option<u32>>) -> Result<Extent> {
+        let Some(sample_rate) = sound else {
+            for (option, given) in [
+                ("--samples", self.samples.is_some()),
+                ("--seconds", self.seconds.is_some()),
+            ] {
+                ensure!(
+                    !given,
+                    "{option}: the model is not one of sound; use --sizes"
+                );
+            }
+            return Ok(Extent::Images(match self.sizes.as_slice() {
+                [] => vec![(32, 32), (48, 48), (64, 64)],
+                sizes => sizes.to_owned(),
+            }));
+        };
+        ensure!(
+            self.sizes.is_empty(),
+            "--sizes: the model is one of sound; use --samples or --seconds"
+        );
+        ensure!(
+            self.plot.is_none(),
+            "--plot: expected a model of images, found one of sound"
+        );
+        Ok(Extent::Sounds(match (self.samples, self.seconds) {
+            (Some(samples), _) => samples as usize,
+            (None, Some(seconds)) => extent::samples(seconds, sample_rate)?,
+            (None, None) => DEFAULT_SAMPLES,
+        }))
     }
 }
 
 /// The model and what to call it.
-fn network(model: Option<&Path>, hparams: &HparamsArguments) -> Result<(String, Network)> {
-    if let Some(path) = model {
-        let network = model::load(path, &hparams.options(path)?)?.into_network()?;
-        return Ok((path.display().to_string(), network));
-    }
-    let published = Hyperparameters::published_cifar();
-    output::tell("making random weights");
-    Ok(("random weights".into(), pixelcnnpp::random(&published, 1)?))
+fn network(arguments: &Bench) -> Result<(String, Network)> {
+    let Some(path) = &arguments.model else {
+        ensure!(
+            arguments.hparams.hparams.is_none(),
+            "--hparams: expected a model file, found none; use --model"
+        );
+        output::tell("making random weights");
+        return Ok(("random weights".into(), arguments.family.network()?));
+    };
+    let network = model::load(path, &arguments.hparams.options(path)?)?.into_network()?;
+    Ok((path.display().to_string(), network))
 }
 
 /// Refuses a request that cannot be served before anything is measured.
@@ -169,7 +247,7 @@ fn check(subject: &Subject<'_>, batches: &[usize], sizes: &[(usize, usize)]) -> 
     for &(height, width) in sizes {
         subject
             .engine
-            .check(&subject.request((height, width), 1))
+            .check(&given::request(subject.engine, (height, width), 1)?)
             .with_context(|| format!("--sizes {height}x{width}"))?;
         let numbers = height
             .saturating_mul(width)

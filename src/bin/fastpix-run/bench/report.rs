@@ -71,6 +71,10 @@ pub struct Batch {
     pub batch: usize,
     pub cached_seconds: f64,
     pub seconds_per_image: f64,
+    /// Of all threads, where the system tells.
+    pub cpu_seconds: Option<f64>,
+    pub images_per_second: f64,
+    pub images_per_cpu_second: Option<f64>,
     /// One whole-image evaluation of the batch.
     pub forward_seconds: f64,
     pub naive_seconds: f64,
@@ -141,6 +145,7 @@ impl Report {
         let mut text = String::new();
         self.write_heading(&mut text)?;
         self.write_batches(&mut text)?;
+        self.write_rates(&mut text)?;
         self.write_weights_sum(&mut text)?;
         self.write_sizes(&mut text)?;
         Ok(text)
@@ -225,6 +230,27 @@ impl Report {
             self.repeats,
             height * width
         )?;
+        Ok(())
+    }
+
+    fn write_rates(&self, text: &mut String) -> Result<()> {
+        writeln!(
+            text,
+            "\n{:>5} {:>10} {:>10} {:>12}",
+            "batch", "images/s", "CPU s", "images/CPU-s"
+        )?;
+        for row in &self.batches {
+            let or_dash =
+                |number: Option<f64>| number.map_or("-".into(), |number| format!("{number:.4}"));
+            writeln!(
+                text,
+                "{:>5} {:>10.4} {:>10} {:>12}",
+                row.batch,
+                row.images_per_second,
+                or_dash(row.cpu_seconds),
+                or_dash(row.images_per_cpu_second)
+            )?;
+        }
         Ok(())
     }
 

@@ -1,0 +1,39 @@
+//! Networks with random weights at the shapes that people publish and train: speed without a file.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use fastpix::Network;
+use fastpix::families::{pixelcnnpp, wavenet};
+
+/// Shapes by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Family {
+    /// PixelCNN++ as published for CIFAR-10: 5 resnets per level, 160 filters, 10 mixtures.
+    Pixelcnnpp,
+    /// WaveNet vocoder of 24 layers, a mixture of 10 logistics, mel frames.
+    #[value(name = "vocoder-24")]
+    Vocoder24,
+    /// WaveNet vocoder of 30 layers, 256 mu-law classes, mel frames.
+    #[value(name = "vocoder-30")]
+    Vocoder30,
+    /// Fast WaveNet as published: 2 blocks of 14 layers, 128 hidden, 256 classes.
+    FastWavenet,
+}
+
+/// Decides the weights.
+const SEED: u64 = 1;
+
+impl Family {
+    /// A network of this shape.
+    pub fn network(self) -> Result<Network> {
+        let vocoder = |hyper: wavenet::Vocoder| wavenet::random(&hyper.into(), SEED);
+        Ok(match self {
+            Self::Pixelcnnpp => {
+                pixelcnnpp::random(&pixelcnnpp::Hyperparameters::published_cifar(), SEED)?
+            }
+            Self::Vocoder24 => vocoder(wavenet::Vocoder::mol())?,
+            Self::Vocoder30 => vocoder(wavenet::Vocoder::mulaw256())?,
+            Self::FastWavenet => wavenet::random(&wavenet::FastWaveNet::published().into(), SEED)?,
+        })
+    }
+}
