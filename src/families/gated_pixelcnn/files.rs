@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::names::{Meaning, meaning};
+use super::names::{Meaning, meaning, number};
 use super::{CodePrior, FAMILY, Hyperparameters, PixelModel, Variant};
 use crate::checkpoint::{CheckpointError, Entry, FileView, Ignored, Mapping, Recipe, shown};
 use crate::families::HyperparametersError;
@@ -87,10 +87,6 @@ struct Shapes<'a> {
 }
 
 impl Shapes<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.weights.contains_key(name)
-    }
-
     fn shape(&self, name: &str) -> Result<&[usize], HyperparametersError> {
         match self.weights.get(name) {
             Some(&index) => Ok(&self.entries[index].shape),
@@ -123,16 +119,11 @@ impl Shapes<'_> {
         }
     }
 
-    /// How many blocks have this tensor, the first one among them.
-    fn blocks(&self, list: &str, tensor: &str) -> Result<usize, HyperparametersError> {
-        let name = |index| format!("{list}.{index}.{tensor}");
-        match (0..).take_while(|&index| self.has(&name(index))).count() {
-            0 => Err(HyperparametersError::Missing {
-                name: name(0),
-                family: FAMILY,
-            }),
-            blocks => Ok(blocks),
-        }
+    /// How many blocks a list has: as many as its highest number says, so that what is missing
+    /// before it is named.
+    fn blocks(&self, list: &str) -> usize {
+        let numbers = self.weights.keys().filter_map(|name| number(name, list));
+        numbers.max().map_or(0, |number| number + 1)
     }
 
     /// Infers the hyperparameters from the shapes of a few tensors, and from what is stated beside
@@ -158,7 +149,7 @@ impl Shapes<'_> {
         let &[codes, dim] = self.shape(name)? else {
             return Err(self.misshapen(name, "shape [codes, dim]"));
         };
-        let layers = self.blocks("layers", "vert_stack.weight")?;
+        let layers = self.blocks("layers.");
         // Kernels without the rows below the middle one.
         let kernel = |layer: usize| {
             let name = format!("layers.{layer}.vert_stack.weight");
@@ -172,14 +163,19 @@ impl Shapes<'_> {
         };
         let first_kernel = kernel(0)?;
         let kernel = match layers {
-            1 => 3,
+            0 | 1 => 3,
             _ => kernel(1)?,
         };
-        let name = "layers.0.class_cond_embedding.weight";
-        let classes = match (self.has(name), self.shape(name)) {
-            (false, _) => None,
-            (_, Ok(&[classes, _])) => Some(classes),
-            _ => return Err(self.misshapen(name, "shape [classes, 2 dim]")),
+        let mut names = self.weights.keys();
+        let classes = match names.any(|name| name.contains(".class_cond_embedding.")) {
+            false => None,
+            true => {
+                let name = "layers.0.class_cond_embedding.weight";
+                let &[classes, _] = self.shape(name)? else {
+                    return Err(self.misshapen(name, "shape [classes, 2 dim]"));
+                };
+                Some(classes)
+            }
         };
         let name = "output_conv.0.weight";
         let &[hidden, _, 1, 1] = self.shape(name)? else {
@@ -204,7 +200,10 @@ impl Shapes<'_> {
         let &[dim, channels, 3, 3] = self.shape(name)? else {
             return Err(self.misshapen(name, "shape [hidden, channels, 3, 3]"));
         };
-        let blocks = self.blocks("conv_layers", "conv_vert.conv.weight")?;
+        let blocks = self.blocks("conv_layers.");
+        if blocks == 0 {
+            self.shape("conv_layers.0.conv_vert.conv.weight")?;
+        }
         let model = PixelModel {
             channels,
             dilations: dilations(blocks, stated(hparams, "dilations"))?,
@@ -227,9 +226,9 @@ fn dilations(blocks: usize, stated: Option<&Value>) -> Result<Vec<usize>, Hyperp
             false => Err(fail("none: the file does not hold them".into())),
         };
     };
-    let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
+    let whole = |value: &Value| usize::try_from(value.as_u64()?).ok();
     let listed = stated.as_array();
-    let listed: Option<Vec<usize>> = listed.and_then(|list| list.iter().map(number).collect());
+    let listed: Option<Vec<usize>> = listed.and_then(|list| list.iter().map(whole).collect());
     match listed {
         Some(listed) if listed.len() == blocks => Ok(listed),
         _ => Err(fail(shown(&stated.to_string()))),

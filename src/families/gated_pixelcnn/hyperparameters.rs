@@ -253,14 +253,15 @@ impl Hyperparameters {
                 ]);
             }
             Variant::Pixels(model) => {
-                let within = match model.rgb_groups {
-                    true => "one after the other",
-                    false => "independent of each other",
+                let within = match (model.channels, model.rgb_groups) {
+                    (1, _) => "",
+                    (_, true) => ", one after the other",
+                    (_, false) => ", independent of each other",
                 };
                 facts.extend([
                     ("hidden channels", self.dim.to_string()),
                     ("dilations", model.dilations_in_words()),
-                    ("channels", format!("{}, {within}", model.channels)),
+                    ("channels", format!("{}{within}", model.channels)),
                 ]);
             }
         }
@@ -312,9 +313,9 @@ impl fmt::Display for Hyperparameters {
                 };
                 write!(
                     f,
-                    "a Gated PixelCNN of 8-bit pixels, {channels}, {} blocks of dim {}",
-                    model.dilations.len(),
-                    self.dim
+                    "a Gated PixelCNN of 8-bit pixels, {channels}, dim {}, dilations {}",
+                    self.dim,
+                    model.dilations_in_words(),
                 )
             }
         }

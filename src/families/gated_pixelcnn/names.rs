@@ -55,11 +55,20 @@ pub(super) fn meaning(name: &str) -> Meaning<'_> {
 
 /// What follows a list's name and a number: `layers.3.vert_stack` is `vert_stack` in `layers.`.
 fn in_block<'a>(module: &'a str, list: &str) -> Option<&'a str> {
-    let (number, rest) = module.strip_prefix(list)?.split_once('.')?;
+    split(module, list).map(|(_, rest)| rest)
+}
+
+/// The number of the block of a list to which a name belongs.
+pub(super) fn number(name: &str, list: &str) -> Option<usize> {
+    split(name, list)?.0.parse().ok()
+}
+
+fn split<'a>(name: &'a str, list: &str) -> Option<(&'a str, &'a str)> {
+    let (number, rest) = name.strip_prefix(list)?.split_once('.')?;
     // `layers.007` would be a second name for `layers.7`.
     let plain = number == "0" || !number.starts_with('0');
     let digits = (1..=MOST_DIGITS).contains(&number.len());
-    (plain && digits && number.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
+    (plain && digits && number.bytes().all(|b| b.is_ascii_digit())).then_some((number, rest))
 }
 
 #[cfg(test)]
