@@ -38,6 +38,8 @@ pub(crate) struct Mapping {
     pub(crate) notes: Vec<String>,
     /// What the file calls a layer, where it has names of its own.
     pub(crate) file_names: BTreeMap<String, String>,
+    /// What the file puts before the canonical names.
+    pub(crate) prefix: String,
     /// What the file adds to the canonical names.
     pub(crate) suffix: &'static str,
     /// What the tensors show.
@@ -54,6 +56,7 @@ impl Mapping {
             ignored: Vec::new(),
             notes: Vec::new(),
             file_names: BTreeMap::new(),
+            prefix: String::new(),
             suffix: "",
             inferred,
         }
@@ -166,7 +169,7 @@ impl Mapping {
             .and_then(|(layer, _)| self.file_names.get(layer));
         match module {
             Some(module) => format!("{module} ({canonical})"),
-            None => format!("{canonical}{}", self.suffix),
+            None => format!("{}{canonical}{}", self.prefix, self.suffix),
         }
     }
 

@@ -6,6 +6,7 @@
 //! which of the model, and how it is made from it.
 
 mod error;
+pub mod gated_pixelcnn;
 pub(crate) mod names;
 pub mod pixelcnnpp;
 pub(crate) mod tensors;
@@ -33,6 +34,8 @@ pub use tensors::{Tensor, Tensors};
 pub enum Hyperparameters {
     /// Of a PixelCNN++.
     PixelCnnPp(pixelcnnpp::Hyperparameters),
+    /// Of a Gated PixelCNN.
+    GatedPixelCnn(gated_pixelcnn::Hyperparameters),
     /// Of a WaveNet.
     WaveNet(wavenet::Hyperparameters),
 }
@@ -40,6 +43,12 @@ pub enum Hyperparameters {
 impl From<pixelcnnpp::Hyperparameters> for Hyperparameters {
     fn from(hyper: pixelcnnpp::Hyperparameters) -> Self {
         Self::PixelCnnPp(hyper)
+    }
+}
+
+impl From<gated_pixelcnn::Hyperparameters> for Hyperparameters {
+    fn from(hyper: gated_pixelcnn::Hyperparameters) -> Self {
+        Self::GatedPixelCnn(hyper)
     }
 }
 
@@ -58,6 +67,14 @@ impl Hyperparameters {
         }
     }
 
+    /// Those of a Gated PixelCNN, if they are.
+    pub fn gated_pixelcnn(&self) -> Option<&gated_pixelcnn::Hyperparameters> {
+        match self {
+            Self::GatedPixelCnn(hyper) => Some(hyper),
+            _ => None,
+        }
+    }
+
     /// Those of a WaveNet, if they are.
     pub fn wavenet(&self) -> Option<&wavenet::Hyperparameters> {
         match self {
@@ -70,6 +87,7 @@ impl Hyperparameters {
     pub fn family(&self) -> &'static str {
         match self {
             Self::PixelCnnPp(_) => pixelcnnpp::FAMILY,
+            Self::GatedPixelCnn(_) => gated_pixelcnn::FAMILY,
             Self::WaveNet(_) => wavenet::FAMILY,
         }
     }
@@ -78,6 +96,7 @@ impl Hyperparameters {
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::PixelCnnPp(hyper) => hyper.facts(),
+            Self::GatedPixelCnn(hyper) => hyper.facts(),
             Self::WaveNet(hyper) => hyper.facts(),
         }
     }
@@ -89,6 +108,7 @@ impl Hyperparameters {
     pub fn validate(&self) -> Result<(), HyperparametersError> {
         match self {
             Self::PixelCnnPp(hyper) => hyper.validate(),
+            Self::GatedPixelCnn(hyper) => hyper.validate(),
             Self::WaveNet(hyper) => hyper.validate(),
         }
     }
@@ -97,6 +117,7 @@ impl Hyperparameters {
     pub fn parameter_count(&self) -> usize {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::Layers::new(hyper).parameter_count(),
+            Self::GatedPixelCnn(hyper) => hyper.parameter_count(),
             Self::WaveNet(hyper) => hyper.parameter_count(),
         }
     }
@@ -108,6 +129,7 @@ impl Hyperparameters {
     pub fn check(&self, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), WeightsError> {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::check(hyper, shapes),
+            Self::GatedPixelCnn(hyper) => gated_pixelcnn::check(hyper, shapes),
             Self::WaveNet(hyper) => wavenet::check(hyper, shapes),
         }
     }
@@ -120,6 +142,7 @@ impl Hyperparameters {
     pub fn network(&self, tensors: Tensors) -> Result<Network, WeightsError> {
         match self {
             Self::PixelCnnPp(hyper) => pixelcnnpp::network(hyper, tensors),
+            Self::GatedPixelCnn(hyper) => gated_pixelcnn::network(hyper, tensors),
             Self::WaveNet(hyper) => wavenet::network(hyper, tensors),
         }
     }
@@ -130,6 +153,7 @@ impl fmt::Display for Hyperparameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PixelCnnPp(hyper) => hyper.fmt(f),
+            Self::GatedPixelCnn(hyper) => hyper.fmt(f),
             Self::WaveNet(hyper) => hyper.fmt(f),
         }
     }
@@ -139,6 +163,7 @@ impl From<Hyperparameters> for serde_json::Value {
     fn from(hyper: Hyperparameters) -> Self {
         let json = match hyper {
             Hyperparameters::PixelCnnPp(hyper) => serde_json::to_value(hyper),
+            Hyperparameters::GatedPixelCnn(hyper) => serde_json::to_value(hyper),
             Hyperparameters::WaveNet(hyper) => serde_json::to_value(hyper),
         };
         // Numbers and strings always have a value.
@@ -155,6 +180,9 @@ impl TryFrom<serde_json::Value> for Hyperparameters {
             Some(pixelcnnpp::MODEL) => serde_json::from_value(json)
                 .map(Self::PixelCnnPp)
                 .map_err(|error| error.to_string()),
+            Some(gated_pixelcnn::MODEL) => serde_json::from_value(json)
+                .map(Self::GatedPixelCnn)
+                .map_err(|error| error.to_string()),
             Some(wavenet::MODEL) => serde_json::from_value(json)
                 .map(Self::WaveNet)
                 .map_err(|error| error.to_string()),
@@ -166,13 +194,16 @@ impl TryFrom<serde_json::Value> for Hyperparameters {
 }
 
 /// The families in metadata.
-const MODELS: [&str; 2] = [pixelcnnpp::MODEL, wavenet::MODEL];
+const MODELS: [&str; 3] = [pixelcnnpp::MODEL, gated_pixelcnn::MODEL, wavenet::MODEL];
 
 /// Understands the tensors of a file: asks each family whether they are its own.
 ///
 /// # Errors
 /// When two tensors in the file are the same tensor of the model.
 pub(crate) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
+    if gated_pixelcnn::files::recognised(file) {
+        return gated_pixelcnn::files::map(file);
+    }
     if wavenet::files::recognised(file) {
         return wavenet::files::map(file);
     }

@@ -11,5 +11,7 @@ use test_support::allocator::PerThread;
 #[global_allocator]
 static ALLOCATOR: PerThread = PerThread;
 
+/// Gated PixelCNN: priors over codes, 8-bit pixels, channels that see each other.
+mod gated_pixelcnn;
 /// fast-wavenet and wavenet_vocoder.
 mod wavenet;
