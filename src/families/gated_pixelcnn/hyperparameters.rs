@@ -152,7 +152,7 @@ impl Hyperparameters {
                     ("first_kernel", prior.first_kernel),
                     ("kernel", prior.kernel),
                 ] {
-                    if kernel % 2 == 0 {
+                    if kernel.is_multiple_of(2) {
                         return range(name, "an odd number", kernel);
                     }
                 }
