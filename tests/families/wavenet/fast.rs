@@ -5,12 +5,14 @@ use fastpix::checkpoint::{Averages, Checkpoint, Format};
 use fastpix::distribution::{Categorical, Truncation};
 use fastpix::families::wavenet::FastWaveNet;
 use fastpix::network::{Companding, Medium};
-use fastpix::{Hooks, Network, Nhwc, SampleRequest, SampledRow};
+use fastpix::{Codes, Hooks, Network, Nhwc, SampleRequest, SampledRow};
 use test_support::devices::Device;
 use test_support::engine::engine;
 use test_support::reference::{Array, assert_close, npz};
 
-use super::{MODES, checkpoint, collect, evaluate, file, item, item_f64, sequence};
+use super::{
+    MODES, checkpoint, collect, evaluate, file, item, item_f64, sequence, test_where_supported,
+};
 
 const FILES: [(&str, Format); 3] = [
     ("fast/weights.npz", Format::Npz),
@@ -39,7 +41,7 @@ fn tolerance(device: Device) -> f64 {
     }
 }
 
-test_on_devices!(logits_match_the_original);
+test_where_supported!(logits_match_the_original);
 fn logits_match_the_original(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -58,7 +60,35 @@ fn logits_match_the_original(device: Device) {
     }
 }
 
-test_on_devices!(sequences_beyond_the_receptive_field_match_the_original: Cpu, CpuBf16, CudaGraph);
+test_on_devices!(logits_of_generation_match_the_original);
+fn logits_of_generation_match_the_original(device: Device) {
+    let io = npz(&file("fast/io.npz"));
+    let engine = engine(&network(), &device.target());
+    let classes = io["gen_classes"].values.iter();
+    let generated = Codes {
+        shape: [1, 64, 1, 1],
+        values: classes.map(|&class| class as u16).collect(),
+    };
+    // Step t has seen the classes before it.
+    let expected = &io["gen_logits"].values;
+    for mode in MODES {
+        let found = engine.parameters(generated.clone(), &[], mode).unwrap();
+        let what = format!("{mode:?}");
+        assert_close(&what, &found.values, expected, tolerance(device), 0.0);
+    }
+}
+
+test_on_devices!(cached_and_naive_classes_agree: Cpu, CpuBf16, CudaGraph, CudaF16);
+fn cached_and_naive_classes_agree(device: Device) {
+    let engine = engine(&network(), &device.target());
+    let rows = if device.is_cpu() { 50 } else { 8 };
+    let request = SampleRequest::new((rows, 1), 2).seed(3);
+    let cached = engine.sample(&request).unwrap();
+    let naive = engine.sample(&request.mode(MODES[1])).unwrap();
+    assert!(cached.to_codes() == naive.to_codes());
+}
+
+test_where_supported!(sequences_beyond_the_receptive_field_match_the_original);
 fn sequences_beyond_the_receptive_field_match_the_original(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -93,7 +123,7 @@ fn costs_match_the_original() {
     }
 }
 
-test_on_devices!(likelihoods_are_those_of_the_nearest_bins: Cpu, CudaGraph);
+test_where_supported!(likelihoods_are_those_of_the_nearest_bins in f32);
 fn likelihoods_are_those_of_the_nearest_bins(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let network = network();
@@ -123,7 +153,7 @@ fn greedy(rows: usize) -> SampleRequest {
     SampleRequest::new((rows, 1), 1).truncation(Truncation::Greedy)
 }
 
-test_on_devices!(the_likeliest_classes_are_the_originals: Cpu, CudaGraph, CudaStream);
+test_where_supported!(the_likeliest_classes_are_the_originals in f32);
 fn the_likeliest_classes_are_the_originals(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -164,7 +194,7 @@ fn a_stream_is_what_is_sampled(device: Device) {
     assert_eq!(streamed, expected);
 }
 
-test_on_devices!(a_prefix_decides_what_follows: Cpu, CudaGraph);
+test_where_supported!(a_prefix_decides_what_follows in f32);
 fn a_prefix_decides_what_follows(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());

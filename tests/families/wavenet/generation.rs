@@ -11,8 +11,8 @@ use test_support::engine::engine;
 use test_support::reference::{Array, assert_close, npz};
 
 use super::{
-    MODES, MOL, MULAW, checkpoint, evaluate, file, item_f64, map, sequence,
-    test_on_devices_of_vocoders, vocoder,
+    MODES, MOL, MULAW, checkpoint, evaluate, file, item_f64, map, sequence, test_where_supported,
+    vocoder,
 };
 
 /// Samples of a reference.
@@ -71,7 +71,7 @@ fn first(values: &[f64], rows: usize) -> Vec<f64> {
 /// Modes with the rows that are sampled in them: naive generation evaluates every row for each.
 const ROWS: [(EvaluationMode, usize); 2] = [(MODES[0], LENGTH), (MODES[1], 24)];
 
-test_on_devices_of_vocoders!(mixtures_drawn_by_given_uniforms_are_the_originals in f32);
+test_where_supported!(mixtures_drawn_by_given_uniforms_are_the_originals in f32);
 fn mixtures_drawn_by_given_uniforms_are_the_originals(device: Device) {
     let io = npz(&file("mol/io.npz"));
     let model = mol();
@@ -97,7 +97,7 @@ fn mixtures_drawn_by_given_uniforms_are_the_originals(device: Device) {
     }
 }
 
-test_on_devices_of_vocoders!(classes_drawn_by_given_uniforms_are_the_originals in f32);
+test_where_supported!(classes_drawn_by_given_uniforms_are_the_originals in f32);
 fn classes_drawn_by_given_uniforms_are_the_originals(device: Device) {
     let io = npz(&file("mulaw/io.npz"));
     let model = mulaw();
@@ -115,7 +115,7 @@ fn classes_drawn_by_given_uniforms_are_the_originals(device: Device) {
     }
 }
 
-test_on_devices_of_vocoders!(the_likeliest_classes_are_the_originals in f32);
+test_where_supported!(the_likeliest_classes_are_the_originals in f32);
 fn the_likeliest_classes_are_the_originals(device: Device) {
     let io = npz(&file("mulaw/io.npz"));
     let model = mulaw();
@@ -129,7 +129,7 @@ fn the_likeliest_classes_are_the_originals(device: Device) {
     }
 }
 
-test_on_devices_of_vocoders!(cached_naive_and_streamed_sequences_are_the_same);
+test_where_supported!(cached_naive_and_streamed_sequences_are_the_same);
 fn cached_naive_and_streamed_sequences_are_the_same(device: Device) {
     let (mol_io, mulaw_io) = (npz(&file("mol/io.npz")), npz(&file("mulaw/io.npz")));
     let rows = 40;
@@ -158,7 +158,7 @@ fn cached_naive_and_streamed_sequences_are_the_same(device: Device) {
     }
 }
 
-test_on_devices_of_vocoders!(a_given_beginning_decides_the_rest);
+test_where_supported!(a_given_beginning_decides_the_rest);
 fn a_given_beginning_decides_the_rest(device: Device) {
     let io = npz(&file("mol/io.npz"));
     let model = mol();
