@@ -29,6 +29,9 @@ pub struct EvaluationRequest<'a> {
     pub vectors: &'a [f32],
     /// One map per image, or none for models without.
     pub maps: &'a [Map],
+    /// What comes before the first row of images of width 1: values, `[image][channel]`. Without,
+    /// nothing does, as in sampling.
+    pub preceding: &'a [f32],
     /// By cached activations, or all pixels at once.
     pub mode: EvaluationMode,
     /// Whether log-likelihoods are wanted beside the parameters.
@@ -43,6 +46,7 @@ impl<'a> EvaluationRequest<'a> {
             classes: &[],
             vectors: &[],
             maps: &[],
+            preceding: &[],
             mode: EvaluationMode::WholeImage,
             likelihoods: false,
         }
@@ -63,6 +67,12 @@ impl<'a> EvaluationRequest<'a> {
     /// One map per image.
     pub fn maps(mut self, maps: &'a [Map]) -> Self {
         self.maps = maps;
+        self
+    }
+
+    /// What comes before the first row: see [`EvaluationRequest::preceding`].
+    pub fn preceding(mut self, values: &'a [f32]) -> Self {
+        self.preceding = values;
         self
     }
 

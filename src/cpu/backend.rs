@@ -247,7 +247,10 @@ impl CpuBackend {
             let images = first..first + shape.batch;
             let maps = request.maps.get(images.clone()).unwrap_or_default();
             let given = images.clone().map(|image| request.given(image));
-            let conditions = Conditions::new(model, given, maps.to_vec());
+            let channels = model.graph.channels();
+            let preceding = images.start * channels..images.end * channels;
+            let preceding = request.preceding.get(preceding).unwrap_or_default();
+            let conditions = Conditions::new(model, given, maps.to_vec()).after(preceding);
             let sequences = in_row_blocks(&model.graph, shape);
             let held = match sequences && extent == Extent::WholeImage {
                 true => rows_of_given(shape.height),

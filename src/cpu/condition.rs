@@ -12,6 +12,8 @@ pub(super) struct Conditions {
     with_terms: Vec<Vec<f32>>,
     /// One per image, or none.
     pub maps: Vec<Map>,
+    /// What comes before the first row of sequences, `[image][channel]`; empty for nothing.
+    pub preceding: Vec<f32>,
 }
 
 impl Conditions {
@@ -47,7 +49,14 @@ impl Conditions {
             with_terms: with_terms.collect(),
             classes: given.map(class).collect(),
             maps,
+            preceding: Vec::new(),
         }
+    }
+
+    /// With what comes before the first row.
+    pub fn after(mut self, preceding: &[f32]) -> Self {
+        self.preceding = preceding.to_vec();
+        self
     }
 
     /// What the outputs of an op start from for an image, in panel order.

@@ -91,6 +91,17 @@ impl Engine {
                 return error(what, format!("as many for each of {count} images"), found);
             }
         }
+        let preceding = request.preceding;
+        if !preceding.is_empty() {
+            if size.1 != 1 || preceding.len() != count * channels {
+                return error(
+                    "preceding values",
+                    format!("{channels} for each of {count} images of width 1"),
+                    format!("{} for images of width {}", preceding.len(), size.1),
+                );
+            }
+            self.check_values(preceding)?;
+        }
         (0..count).try_for_each(|image| {
             self.check_given(request.given(image))?;
             self.check_map(request.maps.get(image), size)

@@ -105,6 +105,24 @@ impl Inputs {
         }
     }
 
+    /// Sequences from their second row on, and one more that nothing has seen, so that row t has what
+    /// the network says of row t + 1; and their first rows, as values.
+    pub fn after_first(&self, input: &InputEncoding) -> (Self, Vec<f32>) {
+        let [_, height, _, channels] = self.shape();
+        let shape = self.shape();
+        match self {
+            Self::Codes(codes) => {
+                let (values, first) = after_first(&codes.values, height, channels);
+                let first = first.into_iter().map(|code| input.value(code));
+                (Self::Codes(Codes { shape, values }), first.collect())
+            }
+            Self::Values(values) => {
+                let (values, first) = after_first(&values.values, height, channels);
+                (Self::Values(Values { shape, values }), first)
+            }
+        }
+    }
+
     /// The first rows of one of them.
     pub fn prefix(&self, position: usize, rows: usize) -> Prefix {
         let [_, height, width, channels] = self.shape();
@@ -150,6 +168,22 @@ impl Inputs {
             Self::Values(values) => values.values,
         }
     }
+}
+
+/// See [`Inputs::after_first`].
+fn after_first<T: Copy + Default>(
+    values: &[T],
+    height: usize,
+    channels: usize,
+) -> (Vec<T>, Vec<T>) {
+    let (mut after, mut first) = (Vec::with_capacity(values.len()), Vec::new());
+    for sequence in values.chunks(height * channels) {
+        let (given, rest) = sequence.split_at(channels);
+        first.extend_from_slice(given);
+        after.extend_from_slice(rest);
+        after.extend(std::iter::repeat_n(T::default(), channels));
+    }
+    (after, first)
 }
 
 impl<'a> From<&'a Inputs> for Images<'a> {

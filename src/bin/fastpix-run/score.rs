@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use fastpix::images::NpyWriter;
 use fastpix::network::{Graph, Map, Medium, OutputDistribution};
@@ -96,7 +96,14 @@ enum Each<'a> {
 pub fn run(arguments: &Score) -> Result<Outcome> {
     let (engine, _) = model::engine(&arguments.model, &arguments.device)?;
     let inputs = arguments.inputs.read(&engine)?;
+    let sound = matches!(engine.info().medium, Medium::Audio { .. });
     let [count, height, width, channels] = inputs.shape();
+    // Of a sound the first sample is given, as in the originals' losses.
+    let scored = if sound { height - 1 } else { height };
+    ensure!(
+        scored > 0,
+        "sounds: expected at least 2 samples, of which the first is given, found {height}"
+    );
     let conditions = arguments.conditions.read(&engine)?;
     conditions.check(Some(count))?;
     let classes = match (arguments.inputs.labels(count)?, arguments.class) {
@@ -111,7 +118,6 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
         .as_ref()
         .map(|path| NpyWriter::create(path, count, &outputs_shape(&engine, (height, width))))
         .transpose()?;
-    let sound = matches!(engine.info().medium, Medium::Audio { .. });
     let mode = arguments.path.into();
     let progress = Progress::new(Some(count), (height, width), engine.info().medium);
     let start = Instant::now();
@@ -120,13 +126,19 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
         let done = per_image.len();
         let batch = usize::from(arguments.batch_size).min(count - done);
         let part = inputs.part(done, batch);
+        let (part, preceding) = match sound {
+            true => part.after_first(engine.graph().input()),
+            false => (part, Vec::new()),
+        };
         let given = Part::new(&part, &classes, &conditions, done);
-        let request = given.request().mode(mode).likelihoods(true);
+        let request = given.request();
+        let request = request.preceding(&preceding).mode(mode).likelihoods(true);
         let mut report = |images, _total| progress.set(done + images, 0, 0);
         let mut hooks = Hooks::new().cancel(cancel).progress(&mut report);
         let mut written = Ok(());
         let evaluated = engine.evaluate(&request, &mut hooks, &mut |part| {
             let of_image = part.nats.chunks(height * width);
+            let of_image = of_image.map(|nats| &nats[..scored * width]);
             per_image.extend(of_image.map(|nats| bits_per_dim(nats, channels)));
             if let (Some(writer), Ok(())) = (&mut params_out, &written) {
                 written = writer.append(&part.parameters);
@@ -158,7 +170,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
                 },
                 true => Each::Sounds {
                     sounds: count,
-                    samples: height,
+                    samples: scored,
                     per_sound: per_image,
                     nats_per_sample,
                 },

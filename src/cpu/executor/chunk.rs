@@ -41,6 +41,7 @@ impl<E: Gemm> Run<'_, E> {
         let stop = AtomicBool::new(false);
         pool.run(|worker| {
             let mut space = self.workspace();
+            self.push_preceding(worker, &mut space);
             for first in (0..height).step_by(self.storage.shape.height) {
                 if worker.index == 0 && !go_on() {
                     stop.store(true, Ordering::Relaxed);

@@ -222,9 +222,35 @@ impl<E: Gemm> Run<'_, E> {
         }
     }
 
+    /// Writes what comes before the first row of this worker's sequences, if anything does, into the
+    /// inputs.
+    fn push_preceding(&self, worker: Worker<'_>, space: &mut Workspace<E>) {
+        let graph = &self.model.graph;
+        let preceding = self.conditions.preceding.chunks(graph.channels());
+        let images = worker.partition(self.storage.shape.batch, 1);
+        for (image, values) in preceding.enumerate().skip(images.start).take(images.len()) {
+            for (stage, described) in graph.stages.iter().enumerate() {
+                let channels = described.channels.clone();
+                space.values[..channels.len()].copy_from_slice(&values[channels]);
+                self.push_at_row(space, (image, stage), -1, 0);
+            }
+        }
+    }
+
     /// Writes the values in the workspace into the input of a stage.
     fn push(&self, space: &mut Workspace<E>, at: At) {
-        let input = self.model.graph.stages[at.stage].input;
+        self.push_at_row(space, (at.image, at.stage), at.row as isize, at.column);
+    }
+
+    /// [`Self::push`], also above the first row.
+    fn push_at_row(
+        &self,
+        space: &mut Workspace<E>,
+        (image, stage): (usize, usize),
+        row: isize,
+        column: usize,
+    ) {
+        let input = self.model.graph.stages[stage].input;
         let rings = self.storage.operands(input);
         // SAFETY: the ring's rows hold the input's channels, and only this worker writes this
         // image's pixels until the next barrier.
@@ -234,9 +260,9 @@ impl<E: Gemm> Run<'_, E> {
                 &space.values,
                 &mut space.encoded,
                 rings.each_ref().map(|ring| {
-                    let row = ring.as_ref()?.rows(at.row as isize, at.column as isize, 1);
+                    let row = ring.as_ref()?.rows(row, column as isize, 1);
                     Some(Rows {
-                        base: row.row(at.image),
+                        base: row.row(image),
                         ..row
                     })
                 }),

@@ -27,6 +27,7 @@ impl<E: Gemm> Run<'_, E> {
             let mut space = self.workspace();
             let mut watch = self.stopwatch(worker);
             let images = worker.partition(self.storage.shape.batch, 1);
+            self.push_preceding(worker, &mut space);
             for row in 0..height {
                 worker.barrier();
                 if self.stop_at(worker, &stop, row, caller) {
