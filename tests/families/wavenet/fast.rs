@@ -10,9 +10,7 @@ use test_support::devices::Device;
 use test_support::engine::engine;
 use test_support::reference::{Array, assert_close, npz};
 
-use super::{
-    MODES, checkpoint, collect, evaluate, file, item, item_f64, sequence, test_where_supported,
-};
+use super::{MODES, checkpoint, collect, evaluate, file, item, item_f64, sequence};
 
 const FILES: [(&str, Format); 3] = [
     ("fast/weights.npz", Format::Npz),
@@ -41,7 +39,7 @@ fn tolerance(device: Device) -> f64 {
     }
 }
 
-test_where_supported!(logits_match_the_original);
+test_on_devices!(logits_match_the_original);
 fn logits_match_the_original(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -88,7 +86,7 @@ fn cached_and_naive_classes_agree(device: Device) {
     assert!(cached.to_codes() == naive.to_codes());
 }
 
-test_where_supported!(sequences_beyond_the_receptive_field_match_the_original);
+test_on_devices!(sequences_beyond_the_receptive_field_match_the_original);
 fn sequences_beyond_the_receptive_field_match_the_original(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -123,7 +121,7 @@ fn costs_match_the_original() {
     }
 }
 
-test_where_supported!(likelihoods_are_those_of_the_nearest_bins in f32);
+test_on_devices!(likelihoods_are_those_of_the_nearest_bins: Cpu, CudaGraph);
 fn likelihoods_are_those_of_the_nearest_bins(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let network = network();
@@ -153,7 +151,7 @@ fn greedy(rows: usize) -> SampleRequest {
     SampleRequest::new((rows, 1), 1).truncation(Truncation::Greedy)
 }
 
-test_where_supported!(the_likeliest_classes_are_the_originals in f32);
+test_on_devices!(the_likeliest_classes_are_the_originals: Cpu, CudaGraph);
 fn the_likeliest_classes_are_the_originals(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());
@@ -194,7 +192,7 @@ fn a_stream_is_what_is_sampled(device: Device) {
     assert_eq!(streamed, expected);
 }
 
-test_where_supported!(a_prefix_decides_what_follows in f32);
+test_on_devices!(a_prefix_decides_what_follows: Cpu, CudaGraph);
 fn a_prefix_decides_what_follows(device: Device) {
     let io = npz(&file("fast/io.npz"));
     let engine = engine(&network(), &device.target());

@@ -27,19 +27,6 @@ use fastpix::{Engine, EvaluationMode, EvaluationRequest, Hooks, Network, Nhwc};
 use serde_json::Value;
 use test_support::reference::{Array, golden};
 
-/// Makes tests of a function that takes a device, on the devices with all that they need: maps,
-/// vectors, any mixture, scales of ops, values that are no codes, truncated draws. CUDA is not one of
-/// them yet; once it is, its devices belong in this list, and nowhere else.
-macro_rules! test_where_supported {
-    ($body:ident) => {
-        test_on_devices!($body: Cpu, CpuBf16);
-    };
-    ($body:ident in f32) => {
-        test_on_devices!($body: Cpu);
-    };
-}
-pub(crate) use test_where_supported;
-
 /// The averaged weights of a mixture, as the original saves them.
 const MOL: &str = "mol/checkpoint_step000000100_ema.pth";
 /// Those of a model of classes.

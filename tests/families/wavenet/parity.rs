@@ -12,7 +12,7 @@ use test_support::reference::{Array, assert_close, npz};
 
 use super::{
     MODES, MOL, MULAW, after, changed, checkpoint, collect, evaluate, file, item, item_f64, map,
-    sequence, test_where_supported,
+    sequence,
 };
 
 /// Absolute, for outputs of about two. In f32 the original itself differs from its f64 by 2e-6; bf16
@@ -57,7 +57,7 @@ struct Reference<'a> {
     y_hat: &'a Array,
 }
 
-test_where_supported!(mixtures_match_the_original);
+test_on_devices!(mixtures_match_the_original);
 fn mixtures_match_the_original(device: Device) {
     let io = npz(&file("mol/io.npz"));
     let reference = |y_hat| Reference {
@@ -73,7 +73,7 @@ fn mixtures_match_the_original(device: Device) {
     check(device, "raw", &raw, &reference("y_hat_raw"));
 }
 
-test_where_supported!(classes_match_the_original);
+test_on_devices!(classes_match_the_original);
 fn classes_match_the_original(device: Device) {
     let io = npz(&file("mulaw/io.npz"));
     let reference = Reference {
@@ -114,7 +114,7 @@ struct Straight<'a> {
     given: Given<'a>,
 }
 
-test_where_supported!(the_older_generation_is_computed_as_it_was);
+test_on_devices!(the_older_generation_is_computed_as_it_was);
 fn the_older_generation_is_computed_as_it_was(device: Device) {
     let io = npz(&file("older/io.npz"));
     let older = checkpoint("older/model.npz");
@@ -131,7 +131,7 @@ fn the_older_generation_is_computed_as_it_was(device: Device) {
     straight(device, "not legacy", &network, &request, &io["y_sum"]);
 }
 
-test_where_supported!(speakers_of_features_are_computed_as_they_were);
+test_on_devices!(speakers_of_features_are_computed_as_they_were);
 fn speakers_of_features_are_computed_as_they_were(device: Device) {
     let io = npz(&file("stretch/io.npz"));
     let model = checkpoint("stretch/model.npz");
