@@ -26,3 +26,5 @@ mod models;
 mod process;
 /// `score`.
 mod score;
+/// Models of sound.
+mod sounds;

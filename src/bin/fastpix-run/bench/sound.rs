@@ -33,7 +33,8 @@ pub struct Report {
     multiply_adds_per_sample: f64,
     /// Runs of which the best counts.
     repeats: usize,
-    /// Naive times are those of one evaluation of the receptive field, for every sample.
+    /// Naive times are those of one evaluation of the receptive field, for every sample; of as much
+    /// of it as there is for the first ones.
     naive_extrapolated: bool,
     batches: Vec<Batch>,
 }
@@ -95,6 +96,7 @@ impl Subject<'_> {
             evaluated?;
             naive = naive.best(seconds(start), cpu);
         }
+        let share = share_evaluated(field, length);
         let multiply_adds = graph.multiply_adds((length, 1)).total() as f64 / length as f64;
         let sample_rate = match self.engine.info().medium {
             Medium::Audio { sample_rate, .. } => sample_rate,
@@ -103,7 +105,7 @@ impl Subject<'_> {
         let rows = batches.iter().map(|&batch| -> Result<Batch> {
             let cached = self.cached_sounds(batch, length)?;
             let samples = (batch * length) as f64;
-            let naive_seconds = naive.seconds * samples;
+            let naive_seconds = naive.seconds * share * samples;
             let cpu_speedup = naive.cpu.zip(cached.cpu);
             let per_second = samples / cached.seconds;
             Ok(Batch {
@@ -115,7 +117,7 @@ impl Subject<'_> {
                 times_real_time: sample_rate.map(|rate| per_second / f64::from(rate)),
                 naive_seconds,
                 speedup: naive_seconds / cached.seconds,
-                cpu_speedup: cpu_speedup.map(|(naive, cached)| naive * samples / cached),
+                cpu_speedup: cpu_speedup.map(|(naive, cached)| naive * share * samples / cached),
                 gflops: 2.0 * multiply_adds * per_second / 1e9,
                 cache_bytes: self.engine.cache_bytes((length, 1), batch),
             })
@@ -158,6 +160,14 @@ impl Subject<'_> {
         }
         Ok(best)
     }
+}
+
+/// The part of the receptive field that naive generation evaluates on average: the first samples
+/// have fewer before them.
+fn share_evaluated(field: usize, length: usize) -> f64 {
+    let (field, length) = (field as f64, length as f64);
+    let beginning = field * (field + 1.0) / 2.0;
+    (beginning + (length - field) * field) / (length * field)
 }
 
 /// Since then; never 0, so that rates stay numbers.
@@ -228,5 +238,18 @@ impl Report {
             self.repeats
         )?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share_evaluated;
+
+    #[test]
+    fn the_first_samples_have_fewer_before_them() {
+        // 1, 2, 3, 3, 3 of 3.
+        assert!((share_evaluated(3, 5) - 12.0 / 15.0).abs() < 1e-12);
+        assert!((share_evaluated(4, 4) - 10.0 / 16.0).abs() < 1e-12);
+        assert_eq!(share_evaluated(1, 7), 1.0);
     }
 }
