@@ -183,7 +183,7 @@ impl Mapping {
         source: &mut dyn Source,
     ) -> Result<(), CheckpointError> {
         for &flag in &self.flags {
-            let values = source.read(flag)?;
+            let values = source.read_numbers(flag)?;
             if values.contains(&0.0) {
                 return Err(CheckpointError::malformed(
                     path,

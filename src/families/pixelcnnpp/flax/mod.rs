@@ -155,7 +155,7 @@ pub(super) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
         .find_map(|(_, entry)| Program::of(&entry.name))
         .unwrap_or(Program::Published);
     let (mut raw, mut averaged) = (BTreeMap::new(), BTreeMap::new());
-    for (index, entry) in weights() {
+    for (index, entry) in weights().filter(|(_, entry)| Program::of(&entry.name).is_some()) {
         let (path, average) = split(&entry.name);
         let set = if average { &mut averaged } else { &mut raw };
         if set.insert(path, index).is_some() {

@@ -46,7 +46,7 @@ impl<'a> Stored<'a> {
 }
 
 fn meaning(entry: &Entry) -> Option<names::Meaning<'_>> {
-    names::meaning(&entry.name, None)
+    names::meaning(&entry.name, entry.full_name.as_deref())
 }
 
 /// Whether these are the names of such a file.
