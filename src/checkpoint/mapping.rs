@@ -40,6 +40,8 @@ pub(crate) struct Mapping {
     pub(crate) file_names: BTreeMap<String, String>,
     /// What the file puts before the canonical names.
     pub(crate) prefix: String,
+    /// Flags in the file that are set in a trained model.
+    pub(crate) flags: Vec<usize>,
     /// What the file adds to the canonical names.
     pub(crate) suffix: &'static str,
     /// What the tensors show.
@@ -57,6 +59,7 @@ impl Mapping {
             notes: Vec::new(),
             file_names: BTreeMap::new(),
             prefix: String::new(),
+            flags: Vec::new(),
             suffix: "",
             inferred,
         }
@@ -171,6 +174,26 @@ impl Mapping {
             Some(module) => format!("{module} ({canonical})"),
             None => format!("{}{canonical}{}", self.prefix, self.suffix),
         }
+    }
+
+    /// Checks that all flags are set.
+    pub(crate) fn check_flags(
+        &self,
+        path: &Path,
+        source: &mut dyn Source,
+    ) -> Result<(), CheckpointError> {
+        for &flag in &self.flags {
+            let values = source.read_numbers(flag)?;
+            if values.contains(&0.0) {
+                return Err(CheckpointError::malformed(
+                    path,
+                    format!("tensor {}", shown(&source.entries()[flag].name)),
+                    "true (the first call of the model in training sets it)",
+                    "false: the model was never trained",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Reads one tensor of the model.

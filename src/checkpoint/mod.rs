@@ -218,6 +218,7 @@ impl Checkpoint {
         let mapping = Mapping::of(&file, source)?;
         let hyperparameters = mapping.hyperparameters(&file, options.hyperparameters.as_ref())?;
         mapping.check(&file, &hyperparameters)?;
+        mapping.check_flags(path, source)?;
         let mut tensors = Tensors::new();
         for (name, recipe) in mapping.tensors() {
             tensors.insert(name.clone(), Mapping::read(recipe, path, source)?);

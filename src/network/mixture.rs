@@ -1,6 +1,8 @@
 //! The discretized logistic mixture as data: every dialect of PixelCNN++ has its own order of
 //! parameters and its own functions between what the network puts out and what is drawn from.
 
+use serde::{Deserialize, Serialize};
+
 /// A mixture of logistic distributions over the channels of a stage, cut into the bins of the
 /// codes (Salimans et al. 2017, section 2.1 and 2.2): the mean of a channel depends linearly on the
 /// channels before it, with coefficients of its own for each component.
@@ -41,7 +43,8 @@ pub struct MixtureLayout {
 }
 
 /// From a raw number to the scale of a logistic distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ScaleLink {
     /// `exp(max(raw, floor))`: -7 in the original, for both.
@@ -64,7 +67,8 @@ pub enum ScaleLink {
 }
 
 /// From a raw number to the coefficient of a channel before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CoefficientLink {
     /// Its hyperbolic tangent.
     Tanh,
@@ -73,7 +77,8 @@ pub enum CoefficientLink {
 }
 
 /// How the probability of a code is computed. The bins of the first and the last code are open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BinRule {
     /// As in the original: values beyond 0.999 in size are in the open bins, and where a bin holds at
     /// most 1e-5, its width times the density at its centre is taken.

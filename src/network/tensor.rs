@@ -1,11 +1,14 @@
 //! The tensors of a network: grids of channels that ops write and taps read.
 
+use serde::{Deserialize, Serialize};
+
 /// Index into [`Graph::tensors`](super::Graph::tensors).
 pub type TensorId = usize;
 
 /// What is applied to a tensor when a tap reads it. Backends store each tensor once per activation
 /// in which it is read, so that it is computed once per value and not once per tap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x`.
     Identity,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, CheckpointError, Format, LoadOptions};
 use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
-use fastpix::network::{Dtype, Weights};
+use fastpix::network::{Condition, Dtype, Weights};
 use test_support::reference::golden;
 
 fn open(path: &Path, options: &LoadOptions) -> Checkpoint {
@@ -66,15 +66,15 @@ fn arrays_of_the_original_are_read() {
         ),
         (1, 8, 5, 3)
     );
-    assert_eq!(hyper.classes, None);
+    assert_eq!(hyper.condition, Condition::None);
     assert_eq!(tiny.averages, Averages::Absent);
     assert_eq!(
         reference("tiny_cond", "ema")
             .hyperparameters
             .pixelcnnpp()
             .unwrap()
-            .classes,
-        Some(10)
+            .condition,
+        Condition::Class(10)
     );
 }
 

@@ -1,7 +1,6 @@
 //! Files of other programs as lists of named tensors, equal to the arrays saved beside them.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use fastpix::checkpoint::{Checkpoint, Format, StoredTensor, TensorFile};
 use test_support::checkpoint_files::pytorch::{self, Norm};
@@ -10,13 +9,7 @@ use test_support::reference::{Array, golden, npz};
 
 /// The bytes of a packed file of `tests/golden/formats`.
 pub(crate) fn unpacked(name: &str) -> Vec<u8> {
-    let path = golden(&format!("formats/{name}.gz"));
-    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_end(&mut bytes)
-        .unwrap();
-    bytes
+    test_support::reference::unpacked(&format!("formats/{name}"))
 }
 
 fn expected(name: &str) -> BTreeMap<String, Array> {

@@ -5,6 +5,7 @@ use fastpix::Dtype;
 use fastpix::Network;
 use fastpix::cpu::isa::Isa;
 use fastpix::families::pixelcnnpp::Hyperparameters;
+use fastpix::network::Condition;
 use proptest::prelude::*;
 use test_support::engine::{
     Mode, batch, codes, cpu, engine, hyper, parameters, random, sample, u8_images,
@@ -26,8 +27,12 @@ fn hyperparameters() -> impl Strategy<Value = Hyperparameters> {
                 nr_filters,
                 nr_mix,
                 channels: if colour { 3 } else { 1 },
-                classes: (classes > 0).then_some(classes),
+                condition: match classes {
+                    0 => Condition::None,
+                    _ => Condition::Class(classes),
+                },
                 image_size: None,
+                ..Hyperparameters::published_cifar()
             },
         )
 }
@@ -49,7 +54,7 @@ proptest! {
         let weights = random(&hyper, seed);
         let precision = if bf16 { Dtype::Bf16 } else { Dtype::F32 };
         let engine = engine(&weights, &cpu().threads(threads).dtype(precision));
-        let batch = batch(hyper.classes, (side * height, side * width), 0..count);
+        let batch = batch(hyper.condition.classes(), (side * height, side * width), 0..count);
         let cached = sample(&engine, &batch);
         let naive = sample(&engine, &batch.clone().mode(Mode::WholeImage));
         prop_assert!(cached == naive, "cached and naive images differ");
@@ -61,7 +66,7 @@ proptest! {
 
 fn small_model(nr_filters: usize) -> Network {
     let hyper = Hyperparameters {
-        classes: Some(3),
+        condition: Condition::Class(3),
         ..hyper(3, nr_filters, 3)
     };
     random(&hyper, 3)

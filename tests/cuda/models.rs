@@ -1,7 +1,7 @@
 //! Models of every kind on the CUDA backend against the CPU backend, by every path.
 
 use fastpix::families::pixelcnnpp::Hyperparameters;
-use fastpix::network::Network;
+use fastpix::network::{Condition, Network};
 use test_support::child::answer;
 use test_support::device::on_a_device;
 use test_support::engine::{
@@ -86,7 +86,7 @@ fn colour_models_are_as_on_the_cpu_in_wide_and_in_tall_images() {
 fn class_conditional_models_are_as_on_the_cpu() {
     on_a_device(|| {
         let with_classes = |channels| Hyperparameters {
-            classes: Some(3),
+            condition: Condition::Class(3),
             ..hyper(channels, 6, 2)
         };
         for channels in [1, 3] {
@@ -120,7 +120,7 @@ fn the_order_of_blocks_changes_no_bit() {
     let values = |settings: &[(&str, &str)]| {
         answer(test, true, settings, || {
             let network = random(&Hyperparameters {
-                classes: Some(3),
+                condition: Condition::Class(3),
                 ..hyper(3, 18, 3)
             });
             let batch = batch(Some(3), (4, 4), 0..5).continuous();

@@ -11,6 +11,8 @@ use test_support::allocator::PerThread;
 #[global_allocator]
 static ALLOCATOR: PerThread = PerThread;
 
+/// PixelCNN++ as others wrote it again.
+mod dialects;
 /// Gated PixelCNN: priors over codes, 8-bit pixels, channels that see each other.
 mod gated_pixelcnn;
 /// fast-wavenet and wavenet_vocoder.

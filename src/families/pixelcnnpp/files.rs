@@ -1,9 +1,10 @@
-//! The files of a PixelCNN++: those that keep the names of the original program, and PyTorch ports.
+//! The files of a PixelCNN++: those that keep the names of the original program, and those of others
+//! who wrote it again.
 
 use std::collections::BTreeMap;
 
 use super::names::{self, AVERAGE, Meaning};
-use super::{Hyperparameters, port_names};
+use super::{Hyperparameters, flax, keras, port_names, stated};
 use crate::checkpoint::{Averages, CheckpointError, Entry, FileView, Ignored, Mapping, Recipe};
 use crate::families::names::twice;
 use crate::families::tensors::Shapes;
@@ -14,10 +15,17 @@ use crate::families::tensors::Shapes;
 /// When two tensors in the file are the same tensor of the model.
 pub(crate) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
     let names = file.entries.iter().map(|entry| entry.name.as_str());
-    if !names::any_canonical(names) && port_names::recognised(file.entries) {
-        return port_names::map(file);
+    if names::any_canonical(names) {
+        canonical(file)
+    } else if port_names::recognised(file.entries) {
+        port_names::map(file)
+    } else if flax::recognised(file.entries) {
+        flax::map(file)
+    } else if keras::recognised(file.entries) {
+        keras::map(file)
+    } else {
+        canonical(file)
     }
-    canonical(file)
 }
 
 /// Maps files that keep the original's names.
@@ -42,6 +50,34 @@ fn canonical(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
             }
         }
     }
+    let (averages, tensors, unused) = averages_and_ignored(file, raw, averaged);
+    ignored.extend(unused);
+    let shapes: Shapes = tensors
+        .iter()
+        .map(|(name, &index)| (name.clone(), entries[index].shape.clone()))
+        .collect();
+    let inferred = Hyperparameters::infer(&shapes);
+    let inferred = inferred.and_then(|hyper| stated::apply(hyper, file.hparams));
+    let mut mapping = Mapping::new(inferred.map(Into::into));
+    for (name, index) in tensors {
+        mapping.insert(name, Recipe::of(index));
+    }
+    if let Averages::Present { used: true } = averages {
+        mapping.suffix = AVERAGE;
+    }
+    mapping.averages = averages;
+    mapping.ignored = ignored;
+    mapping.unknown = unknown;
+    Ok(mapping)
+}
+
+/// Chooses between raw weights and their moving averages: whether these are there and used, the
+/// tensors to use by name, and the others.
+pub(super) fn averages_and_ignored<K: Ord>(
+    file: &FileView<'_>,
+    raw: BTreeMap<K, usize>,
+    averaged: BTreeMap<K, usize>,
+) -> (Averages, BTreeMap<K, usize>, Vec<Ignored>) {
     let used = !averaged.is_empty() && !file.raw_weights;
     let averages = if averaged.is_empty() {
         Averages::Absent
@@ -53,28 +89,11 @@ fn canonical(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
     } else {
         (raw, averaged, "moving average: raw weights were asked for")
     };
-    for &index in unused.values() {
-        ignored.push(Ignored {
-            name: entries[index].name.clone(),
-            why: why.into(),
-        });
-    }
-    let shapes: Shapes = tensors
-        .iter()
-        .map(|(name, &index)| (name.clone(), entries[index].shape.clone()))
-        .collect();
-    let inferred = Hyperparameters::infer(&shapes).map(Into::into);
-    let mut mapping = Mapping::new(inferred);
-    for (name, index) in tensors {
-        mapping.insert(name, Recipe::of(index));
-    }
-    if let Averages::Present { used: true } = averages {
-        mapping.suffix = AVERAGE;
-    }
-    mapping.averages = averages;
-    mapping.ignored = ignored;
-    mapping.unknown = unknown;
-    Ok(mapping)
+    let ignored = unused.values().map(|&index| Ignored {
+        name: file.entries[index].name.clone(),
+        why: why.into(),
+    });
+    (averages, tensors, ignored.collect())
 }
 
 /// The meaning of a name, given also what the tensor is.

@@ -6,15 +6,21 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::dialect::{Dialect, Layout};
+use super::metadata::Metadata;
 use crate::families::HyperparametersError;
-use crate::network::{LARGEST_SIDE, LogisticMixture, OutputDistribution};
+use crate::network::{Condition, LARGEST_SIDE, OutputDistribution};
 
 /// Levels of the original program, and of model files that do not say.
-const LEVELS: usize = 3;
+pub(super) const LEVELS: usize = 3;
 /// The most levels.
 const MOST_LEVELS: usize = 4;
 
-/// The largest value accepted for any size read from a file: far above every published model, low
+/// The most channels of an image: far above every known model, and few enough that the coefficients
+/// between them can be counted.
+const MOST_CHANNELS: usize = 256;
+
+/// The largest value accepted for any other size read from a file: far above every published model, low
 /// enough that no product of two of them overflows.
 const LARGEST: usize = 1 << 16;
 
@@ -22,7 +28,7 @@ const LARGEST: usize = 1 << 16;
 ///
 /// Serialised to JSON with the key names of the original program (`nr_resnet`, `nr_filters`,
 /// `nr_logistic_mix`); this is what model files carry under the metadata key `fastpix`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Metadata", try_from = "Metadata")]
 pub struct Hyperparameters {
     /// Levels of resolution, each half of the one before: 1 to 4; 3 in the original.
@@ -34,13 +40,20 @@ pub struct Hyperparameters {
     pub nr_filters: usize,
     /// Logistic mixture components, at least 1.
     pub nr_mix: usize,
-    /// Image channels: 1 or 3.
+    /// Image channels, 1 to 256: the mean of each depends on those before.
     pub channels: usize,
-    /// Number of classes of a class-conditional model.
-    pub classes: Option<usize>,
+    /// What an image is conditioned on as a whole, 1 to 65536 classes or numbers: a term of it is
+    /// added within every block.
+    pub condition: Condition,
+    /// Channels of the map that an image is conditioned on, 1 to 65536. A 1x1 convolution of it is
+    /// added where the term of the condition is; coarser levels look at its first row and column of
+    /// those that belong to one of theirs.
+    pub map_channels: Option<usize>,
     /// The image size (height, width) the model was trained on, where the file says so. Any size
     /// whose sides are multiples of `2^(levels - 1)` can be sampled.
     pub image_size: Option<(usize, usize)>,
+    /// In what the implementation differs from the original.
+    pub dialect: Dialect,
 }
 
 impl Hyperparameters {
@@ -53,8 +66,19 @@ impl Hyperparameters {
             nr_filters: 160,
             nr_mix: 10,
             channels: 3,
-            classes: None,
+            condition: Condition::None,
+            map_channels: None,
             image_size: Some((32, 32)),
+            dialect: Dialect::original(),
+        }
+    }
+
+    /// The defaults of TensorFlow Probability's `tfp.distributions.PixelCNN`, for 32x32 pixels of
+    /// three channels: 5 blocks per level, 160 filters, 10 mixtures.
+    pub fn tensorflow_probability() -> Self {
+        Self {
+            dialect: Dialect::tensorflow_probability(),
+            ..Self::published_cifar()
         }
     }
 
@@ -79,14 +103,21 @@ impl Hyperparameters {
                 return range(name, "1 to 65536", found);
             }
         }
-        if self.channels != 1 && self.channels != 3 {
-            return range("channels", "1 or 3", self.channels);
+        if !(1..=MOST_CHANNELS).contains(&self.channels) {
+            return range("channels", "1 to 256", self.channels);
         }
-        if let Some(classes) = self.classes
-            && !(1..=LARGEST).contains(&classes)
-        {
-            return range("classes", "1 to 65536", classes);
+        let condition = match self.condition {
+            Condition::None => None,
+            Condition::Class(classes) => Some(("classes", classes)),
+            Condition::Vector(length) => Some(("vector", length)),
+        };
+        let map = self.map_channels.map(|channels| ("map_channels", channels));
+        for (name, found) in condition.into_iter().chain(map) {
+            if !(1..=LARGEST).contains(&found) {
+                return range(name, "1 to 65536", found);
+            }
         }
+        self.dialect.validate(self.levels)?;
         if let Some((height, width)) = self.image_size {
             for (name, side) in [("height", height), ("width", width)] {
                 self.check_side(name, side)?;
@@ -97,12 +128,12 @@ impl Hyperparameters {
 
     /// What a pixel is drawn from.
     pub fn distribution(&self) -> OutputDistribution {
-        let mixture = LogisticMixture::original(self.nr_mix, self.channels);
-        OutputDistribution::LogisticMixture(mixture)
+        self.dialect.distribution(self.nr_mix, self.channels)
     }
 
     /// Numbers per pixel that the network puts out: `10 * nr_mix` for three channels (1 logit, 3
-    /// means, 3 log-scales, 3 coefficients per mixture), `3 * nr_mix` for one.
+    /// means, 3 log-scales, 3 coefficients per mixture), `3 * nr_mix` for one. Other numbers of
+    /// channels have a few parameters that nothing uses in the original.
     pub fn params_per_pixel(&self) -> usize {
         self.distribution().parameters()
     }
@@ -113,9 +144,9 @@ impl Hyperparameters {
             1 => "1 level".to_owned(),
             levels => format!("{levels} levels"),
         };
-        let classes = self.classes;
+        let classes = self.condition.classes();
         let size = self.image_size;
-        vec![
+        let mut facts = vec![
             ("stacks", format!("vertical and horizontal, {levels} each")),
             ("nr_resnet", self.nr_resnet.to_string()),
             ("filters", self.nr_filters.to_string()),
@@ -129,7 +160,18 @@ impl Hyperparameters {
                 "image size",
                 size.map_or("not stated".into(), |(h, w)| format!("{h}x{w}")),
             ),
-        ]
+        ];
+        if let Some(length) = self.condition.vector() {
+            facts.push(("condition", format!("a vector of {length}")));
+        }
+        if let Some(channels) = self.map_channels {
+            facts.push(("map", format!("{channels} channels per pixel")));
+        }
+        let differences = self.dialect.differences();
+        if !differences.is_empty() {
+            facts.push(("unlike original", differences.join("; ")));
+        }
+        facts
     }
 
     /// Checks one side of an image.
@@ -162,10 +204,10 @@ impl Hyperparameters {
                 .ok_or_else(|| missing(format!("{layer}/V")))
         };
         let (name, shape) = weight("conv2d_0")?;
-        let &[2, 3, cin @ (2 | 4), nr_filters] = shape.as_slice() else {
+        let &[2, 3, cin @ (2..), nr_filters] = shape.as_slice() else {
             return Err(HyperparametersError::Shape {
                 name,
-                expected: "shape [2, 3, channels + 1 (2 or 4), filters]".into(),
+                expected: "shape [2, 3, channels + 1, filters]".into(),
                 found: shape.clone(),
             });
         };
@@ -189,41 +231,66 @@ impl Hyperparameters {
         let nr_resnet = (convs - fixed) / per_block;
         let output = (3 * nr_resnet + 2) * levels - 2;
         let (name, shape) = weight(&format!("dense_{output}"))?;
-        let per_mix = if channels == 3 { 10 } else { 3 };
-        let nr_mix = match shape.as_slice() {
-            &[_, cout] if cout > 0 && cout % per_mix == 0 => cout / per_mix,
-            _ => {
-                return Err(HyperparametersError::Shape {
-                    name,
-                    expected: format!("shape [filters, a multiple of {per_mix}]"),
-                    found: shape.clone(),
-                });
-            }
+        let outputs = shape.get(1).filter(|_| shape.len() == 2);
+        let Some(nr_mix) = outputs.and_then(|&outputs| mixtures(channels, outputs)) else {
+            let per_mix = parameters_per_component(channels);
+            return Err(HyperparametersError::Shape {
+                name,
+                expected: format!("shape [filters, a multiple of {per_mix}]"),
+                found: shape.clone(),
+            });
         };
-        let name = "conditional_weights_0/hw";
-        let classes = match shapes.get(name).map(Vec::as_slice) {
-            None => None,
-            Some(&[classes, _]) => Some(classes),
-            Some(found) => {
-                return Err(HyperparametersError::Shape {
-                    name: name.into(),
-                    expected: "shape [classes, 2 * filters]".into(),
-                    found: found.to_vec(),
-                });
-            }
+        let term = |name: &str, expected: &str| match shapes.get(name).map(Vec::as_slice) {
+            None => Ok(None),
+            Some(&[rows, _]) => Ok(Some(rows)),
+            Some(found) => Err(HyperparametersError::Shape {
+                name: name.into(),
+                expected: expected.into(),
+                found: found.to_vec(),
+            }),
         };
+        let rows = term("conditional_weights_0/hw", "shape [classes, 2 * filters]")?;
+        let map_channels = term("conditional_maps_0/hw", "shape [channels, 2 * filters]")?;
+        let mut dialect = Dialect::original();
+        dialect.condition_bias = shapes.contains_key("conditional_weights_0/b");
         let inferred = Self {
             levels,
             nr_resnet,
             nr_filters,
             nr_mix,
             channels,
-            classes,
+            condition: rows.map_or(Condition::None, condition),
+            map_channels,
             image_size: None,
+            dialect,
         };
         inferred.validate()?;
         Ok(inferred)
     }
+}
+
+/// What a matrix of so many rows is multiplied by: tensors do not tell one of so many classes from as
+/// many numbers. A class of one would be none.
+pub(super) fn condition(rows: usize) -> Condition {
+    match rows {
+        1 => Condition::Vector(1),
+        _ => Condition::Class(rows),
+    }
+}
+
+/// Parameters per component in the original's order.
+pub(super) fn parameters_per_component(channels: usize) -> usize {
+    match channels {
+        1..=MOST_CHANNELS => Layout::Original.of(1, channels).parameters,
+        // Refused with the other ranges.
+        _ => 1,
+    }
+}
+
+/// How many components put out so many numbers in the original's order.
+pub(super) fn mixtures(channels: usize, outputs: usize) -> Option<usize> {
+    let per_mix = parameters_per_component(channels);
+    (outputs > 0 && outputs.is_multiple_of(per_mix)).then(|| outputs / per_mix)
 }
 
 fn missing(name: String) -> HyperparametersError {
@@ -236,9 +303,13 @@ fn missing(name: String) -> HyperparametersError {
 impl fmt::Display for Hyperparameters {
     /// A short description, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.classes {
-            Some(classes) => write!(f, "a class-conditional ({classes} classes)")?,
-            None => write!(f, "an unconditional")?,
+        match (self.condition, self.map_channels) {
+            (Condition::Class(classes), _) => {
+                write!(f, "a class-conditional ({classes} classes)")?;
+            }
+            (Condition::Vector(length), _) => write!(f, "a conditional (vector of {length})")?,
+            (Condition::None, Some(_)) => write!(f, "a conditional (map)")?,
+            (Condition::None, None) => write!(f, "an unconditional")?,
         }
         write!(
             f,
@@ -250,76 +321,5 @@ impl fmt::Display for Hyperparameters {
             1 => write!(f, ", 1 level"),
             levels => write!(f, ", {levels} levels"),
         }
-    }
-}
-
-/// The JSON form: the original program's names, 0 where a number does not apply.
-#[derive(Serialize, Deserialize)]
-struct Metadata {
-    model: String,
-    #[serde(default = "original_levels", skip_serializing_if = "is_original")]
-    levels: usize,
-    nr_resnet: usize,
-    nr_filters: usize,
-    nr_logistic_mix: usize,
-    channels: usize,
-    #[serde(default)]
-    classes: usize,
-    #[serde(default)]
-    height: usize,
-    #[serde(default)]
-    width: usize,
-}
-
-/// The family in metadata.
-pub(crate) const MODEL: &str = "pixelcnn++";
-
-fn original_levels() -> usize {
-    LEVELS
-}
-
-fn is_original(levels: &usize) -> bool {
-    *levels == LEVELS
-}
-
-impl From<Hyperparameters> for Metadata {
-    fn from(hyper: Hyperparameters) -> Self {
-        let (height, width) = hyper.image_size.unwrap_or((0, 0));
-        Self {
-            model: MODEL.into(),
-            levels: hyper.levels,
-            nr_resnet: hyper.nr_resnet,
-            nr_filters: hyper.nr_filters,
-            nr_logistic_mix: hyper.nr_mix,
-            channels: hyper.channels,
-            classes: hyper.classes.unwrap_or(0),
-            height,
-            width,
-        }
-    }
-}
-
-impl TryFrom<Metadata> for Hyperparameters {
-    type Error = String;
-
-    fn try_from(metadata: Metadata) -> Result<Self, String> {
-        if metadata.model != MODEL {
-            return Err(format!(
-                "model: expected {MODEL:?}, found {:?}",
-                metadata.model
-            ));
-        }
-        let hyper = Self {
-            levels: metadata.levels,
-            nr_resnet: metadata.nr_resnet,
-            nr_filters: metadata.nr_filters,
-            nr_mix: metadata.nr_logistic_mix,
-            channels: metadata.channels,
-            classes: (metadata.classes > 0).then_some(metadata.classes),
-            image_size: (metadata.height > 0 || metadata.width > 0)
-                .then_some((metadata.height, metadata.width)),
-        };
-        hyper.validate().map_err(|error| error.to_string())?;
-        Ok(hyper)
     }
 }

@@ -1,10 +1,11 @@
-//! Every layer with its name and shape, in the creation order of the original program.
+//! Every layer with its name and shape, in the creation order of the original program, which is
+//! also that of others.
 //!
 //! The original counts layers per kind as it creates them (`conv2d_0`, `conv2d_1`, ...,
 //! `dense_0`, ...), so a name says nothing about the place of a layer; this table does.
 
-use super::Hyperparameters;
-use crate::network::LayerId;
+use super::{Hyperparameters, InnerActivation};
+use crate::network::{Activation, LayerId};
 
 /// One of the two stacks of a PixelCNN++.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +25,11 @@ pub enum LayerKind {
     Deconv,
     /// A 1x1 convolution ("nin"); `V` is `[cin, cout]`.
     Dense,
-    /// The class term of a gated resnet; `hw` is `[classes, cout]`.
+    /// The term of the condition in a gated resnet; `hw` is `[classes, cout]`, or `[numbers of the
+    /// vector, cout]`.
     Class,
+    /// The 1x1 convolution of the map in a gated resnet; `hw` is `[channels of the map, cout]`.
+    Map,
 }
 
 /// One layer: where its tensors are found and how they are shaped.
@@ -35,50 +39,63 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub kind: LayerKind,
-    /// Filter height and width; (1, 1) for [`LayerKind::Dense`] and [`LayerKind::Class`].
+    /// Filter height and width; (1, 1) for all but [`LayerKind::Conv`] and [`LayerKind::Deconv`].
     pub filter: (usize, usize),
-    /// Input channels (classes for [`LayerKind::Class`]).
+    /// Input channels (classes or numbers for [`LayerKind::Class`]).
     pub cin: usize,
     /// Output channels.
     pub cout: usize,
+    /// Whether it has a bias: all do but [`LayerKind::Map`] and, in most dialects,
+    /// [`LayerKind::Class`].
+    pub bias: bool,
 }
 
 impl Layer {
-    /// Shape of the weight tensor (`V`, or an already folded `W`; `hw` for class terms).
+    /// Shape of the weight tensor (`V`, or an already folded `W`; `hw` for terms of conditions).
     pub fn weight_shape(&self) -> Vec<usize> {
         let (fh, fw) = self.filter;
         match self.kind {
             LayerKind::Conv => vec![fh, fw, self.cin, self.cout],
             LayerKind::Deconv => vec![fh, fw, self.cout, self.cin],
-            LayerKind::Dense | LayerKind::Class => vec![self.cin, self.cout],
+            LayerKind::Dense | LayerKind::Class | LayerKind::Map => vec![self.cin, self.cout],
         }
+    }
+
+    /// Whether its weight is one `hw`, without a norm.
+    pub fn is_term(&self) -> bool {
+        matches!(self.kind, LayerKind::Class | LayerKind::Map)
     }
 
     /// Names and shapes of the tensors as the original stores them.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let name = |suffix| format!("{}/{suffix}", self.name);
-        match self.kind {
-            LayerKind::Class => vec![(name("hw"), self.weight_shape())],
-            _ => vec![
+        let weights = match self.is_term() {
+            true => vec![(name("hw"), self.weight_shape())],
+            false => vec![
                 (name("V"), self.weight_shape()),
                 (name("g"), vec![self.cout]),
-                (name("b"), vec![self.cout]),
             ],
-        }
+        };
+        let bias = self.bias.then(|| (name("b"), vec![self.cout]));
+        weights.into_iter().chain(bias).collect()
     }
 }
 
 /// A gated resnet block of one stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// First convolution, `2F -> F`.
+    /// First convolution, `2F -> F`; half of the inputs where the activation does not double them.
     pub conv_in: LayerId,
     /// The nin of the aux input, `2A -> F`; `None` in the up pass of the vertical stack.
     pub nin: Option<LayerId>,
     /// Second convolution, `2F -> 2F`.
     pub conv_out: LayerId,
-    /// The class term, in class-conditional models.
+    /// What is applied to the inputs of the second convolution.
+    pub inner: Activation,
+    /// The term of the condition, in models conditioned on a class or a vector.
     pub class: Option<LayerId>,
+    /// The convolution of the map, in models conditioned on one.
+    pub map: Option<LayerId>,
 }
 
 /// A layer of each stack, created one after the other.
@@ -104,11 +121,11 @@ pub struct BlockPair {
 pub struct Layers {
     /// Every layer in creation order.
     pub all: Vec<Layer>,
-    /// `u` init, 2x3.
+    /// `u` init, 2x3 with the original's receptive field.
     pub u_init: LayerId,
     /// `ul` init on the row above, 1x3.
     pub ul_init_above: LayerId,
-    /// `ul` init on the column to the left, 2x1.
+    /// `ul` init on the columns to the left, 2x1.
     pub ul_init_left: LayerId,
     /// Blocks of the up pass by level, full resolution first.
     pub up: Vec<Vec<BlockPair>>,
@@ -126,21 +143,22 @@ impl Layers {
     /// Lists the layers of the model with these hyperparameters.
     pub fn new(hyper: &Hyperparameters) -> Self {
         let mut builder = Builder {
-            filters: hyper.nr_filters,
-            classes: hyper.classes,
+            hyper,
             all: Vec::new(),
-            counts: [0; 4],
+            counts: [0; 5],
         };
         let filters = hyper.nr_filters;
-        let pixel = hyper.channels + 1;
-        let u_init = builder.add(LayerKind::Conv, (2, 3), pixel, filters);
-        let ul_init_above = builder.add(LayerKind::Conv, (1, 3), pixel, filters);
-        let ul_init_left = builder.add(LayerKind::Conv, (2, 1), pixel, filters);
-        let blocks = |builder: &mut Builder, count: usize, u_aux: usize, ul_aux: usize| {
+        let pixel = hyper.dialect.input_channels(hyper.channels);
+        let [u_filter, ul_filter] = hyper.dialect.filters();
+        let (above, left) = ((1, u_filter.1), (ul_filter.0, u_filter.1 / 2));
+        let u_init = builder.add(LayerKind::Conv, u_filter, pixel, filters);
+        let ul_init_above = builder.add(LayerKind::Conv, above, pixel, filters);
+        let ul_init_left = builder.add(LayerKind::Conv, left, pixel, filters);
+        let blocks = |builder: &mut Builder<'_>, count: usize, u_aux: usize, ul_aux: usize| {
             (0..count)
                 .map(|_| BlockPair {
-                    u: builder.block((2, 3), u_aux),
-                    ul: builder.block((2, 2), ul_aux),
+                    u: builder.block(u_filter, u_aux),
+                    ul: builder.block(ul_filter, ul_aux),
                 })
                 .collect::<Vec<_>>()
         };
@@ -188,20 +206,25 @@ impl Layers {
 }
 
 /// Creates layers in order, counting names per kind.
-struct Builder {
-    filters: usize,
-    classes: Option<usize>,
+struct Builder<'a> {
+    hyper: &'a Hyperparameters,
     all: Vec<Layer>,
-    counts: [usize; 4],
+    counts: [usize; 5],
 }
 
-impl Builder {
+impl Builder<'_> {
     fn add(&mut self, kind: LayerKind, filter: (usize, usize), cin: usize, cout: usize) -> LayerId {
         let (index, prefix) = match kind {
             LayerKind::Conv => (0, "conv2d"),
             LayerKind::Deconv => (1, "deconv2d"),
             LayerKind::Dense => (2, "dense"),
             LayerKind::Class => (3, "conditional_weights"),
+            LayerKind::Map => (4, "conditional_maps"),
+        };
+        let bias = match kind {
+            LayerKind::Conv | LayerKind::Deconv | LayerKind::Dense => true,
+            LayerKind::Class => self.hyper.dialect.condition_bias,
+            LayerKind::Map => false,
         };
         let count = &mut self.counts[index];
         self.all.push(Layer {
@@ -210,6 +233,7 @@ impl Builder {
             filter,
             cin,
             cout,
+            bias,
         });
         *count += 1;
         self.all.len() - 1
@@ -217,27 +241,44 @@ impl Builder {
 
     /// A gated resnet whose aux input has `aux` times F channels.
     fn block(&mut self, filter: (usize, usize), aux: usize) -> Block {
-        let filters = self.filters;
-        let conv_in = self.add(LayerKind::Conv, filter, 2 * filters, filters);
-        let nin = (aux > 0).then(|| self.add(LayerKind::Dense, (1, 1), 2 * aux * filters, filters));
-        let conv_out = self.add(LayerKind::Conv, filter, 2 * filters, 2 * filters);
-        let class = self
-            .classes
-            .map(|classes| self.add(LayerKind::Class, (1, 1), classes, 2 * filters));
+        let Hyperparameters {
+            nr_filters: filters,
+            condition,
+            map_channels,
+            ..
+        } = *self.hyper;
+        let dialect = &self.hyper.dialect;
+        let outer = dialect.activation;
+        let inner = match dialect.inner_activation {
+            InnerActivation::WithAux if aux == 0 => Activation::Identity,
+            InnerActivation::WithAux | InnerActivation::Always => outer,
+        };
+        let conv_in = self.add(LayerKind::Conv, filter, outer.channels(filters), filters);
+        let nin = (aux > 0).then(|| {
+            let inputs = outer.channels(aux * filters);
+            self.add(LayerKind::Dense, (1, 1), inputs, filters)
+        });
+        let inputs = inner.channels(filters);
+        let conv_out = self.add(LayerKind::Conv, filter, inputs, 2 * filters);
+        let mut term = |kind, rows| self.add(kind, (1, 1), rows, 2 * filters);
+        let rows = Some(condition.rows()).filter(|&rows| rows > 0);
         Block {
             conv_in,
             nin,
             conv_out,
-            class,
+            inner,
+            class: rows.map(|rows| term(LayerKind::Class, rows)),
+            map: map_channels.map(|channels| term(LayerKind::Map, channels)),
         }
     }
 
     /// A layer that changes the resolution, for each stack.
     fn pair(&mut self, kind: LayerKind) -> StackPair {
-        let filters = self.filters;
+        let filters = self.hyper.nr_filters;
+        let [u, ul] = self.hyper.dialect.filters();
         StackPair {
-            u: self.add(kind, (2, 3), filters, filters),
-            ul: self.add(kind, (2, 2), filters, filters),
+            u: self.add(kind, u, filters, filters),
+            ul: self.add(kind, ul, filters, filters),
         }
     }
 }

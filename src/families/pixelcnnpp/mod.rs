@@ -4,20 +4,27 @@
 //! through 2x3 filters, the horizontal one `ul` the row above and the pixels to the left through
 //! 2x2 filters, and is fed by the vertical one. Both go up through some **levels** of resolution,
 //! each half of the one before, and down again, with skip connections between.
+//!
+//! Those who wrote it again made other choices: [`Dialect`] lists them.
 
 mod builder;
+mod dialect;
 pub(crate) mod files;
+mod flax;
 mod hyperparameters;
+mod keras;
 mod layers;
+mod metadata;
 mod names;
 mod port;
 mod port_names;
+mod stated;
 #[cfg(test)]
 mod tests;
 mod weights;
 
+pub use dialect::{AuxGoingUp, Dialect, InnerActivation, Layout};
 pub use hyperparameters::Hyperparameters;
-pub(crate) use hyperparameters::MODEL;
 pub use layers::{Block, BlockPair, Layer, LayerKind, Layers, Stack, StackPair};
 
 use super::{Tensors, WeightsError, tensors};
@@ -25,6 +32,8 @@ use crate::network::{Graph, Info, Medium, Network, Weights};
 
 /// What people call the family.
 pub(crate) const FAMILY: &str = "PixelCNN++";
+/// The family in metadata.
+pub(crate) const MODEL: &str = "pixelcnn++";
 
 /// The structure of the model with these hyperparameters.
 ///
@@ -44,7 +53,9 @@ pub fn network(hyper: &Hyperparameters, tensors: Tensors) -> Result<Network, Wei
     weights::check(hyper, &tensors::shapes(&tensors))?;
     let layers = Layers::new(hyper);
     let mut weights = weights::fold(&layers, tensors)?;
-    builder::fold_shifted_biases(&layers, &mut weights);
+    if hyper.dialect.ones {
+        builder::fold_shifted_biases(&layers, &mut weights);
+    }
     finish(hyper, &layers, weights)
 }
 

@@ -58,7 +58,8 @@ fn is_canonical(name: &str) -> bool {
     }
     match kind {
         "conv2d" | "deconv2d" | "dense" => matches!(tensor, "V" | "g" | "b" | "W"),
-        "conditional_weights" => tensor == "hw",
+        "conditional_weights" => matches!(tensor, "hw" | "b"),
+        "conditional_maps" => tensor == "hw",
         _ => false,
     }
 }

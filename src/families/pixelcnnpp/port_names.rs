@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{FAMILY, Hyperparameters, Layers, port};
+use super::hyperparameters::{mixtures, parameters_per_component};
+use super::{Dialect, FAMILY, Hyperparameters, Layers, port, stated};
 use crate::checkpoint::{
     BatchNorm, CheckpointError, Entry, FileView, Ignored, Mapping, Recipe, shown,
 };
 use crate::families::HyperparametersError;
 use crate::families::names::{self, LayerTensor, Modules, bare};
+use crate::network::Condition;
 
 /// Whether these are the names of such a port.
 pub(super) fn recognised(entries: &[Entry]) -> bool {
@@ -40,6 +42,7 @@ pub(super) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointError> {
         why: "step counter of batch normalisation".into(),
     });
     let inferred = infer(&modules, entries);
+    let inferred = inferred.and_then(|hyper| stated::apply(hyper, file.hparams));
     let mut mapping = Mapping::new(inferred.clone().map(Into::into));
     mapping.ignored = ignored.collect();
     if let Ok(hyper) = &inferred {
@@ -111,8 +114,8 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
         found: found.to_vec(),
     };
     let (name, shape) = weight("u_init.conv")?;
-    let &[nr_filters, cin @ (2 | 4), 2, 3] = shape.as_slice() else {
-        let expected = "shape [filters, channels + 1 (2 or 4), 2, 3]";
+    let &[nr_filters, cin @ (2..), 2, 3] = shape.as_slice() else {
+        let expected = "shape [filters, channels + 1, 2, 3]";
         return Err(misshapen(name, expected, shape));
     };
     let channels = cin - 1;
@@ -126,13 +129,11 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
         });
     }
     let (name, shape) = weight("nin_out.lin_a")?;
-    let per_mix = if channels == 3 { 10 } else { 3 };
-    let nr_mix = match shape.as_slice() {
-        &[out, _] if out > 0 && out % per_mix == 0 => out / per_mix,
-        _ => {
-            let expected = format!("shape [a multiple of {per_mix}, filters]");
-            return Err(misshapen(name, &expected, shape));
-        }
+    let outputs = shape.first().filter(|_| shape.len() == 2);
+    let Some(nr_mix) = outputs.and_then(|&outputs| mixtures(channels, outputs)) else {
+        let per_mix = parameters_per_component(channels);
+        let expected = format!("shape [a multiple of {per_mix}, filters]");
+        return Err(misshapen(name, &expected, shape));
     };
     let hyper = Hyperparameters {
         levels: port::LEVELS,
@@ -140,8 +141,10 @@ fn infer(modules: &Modules, entries: &[Entry]) -> Result<Hyperparameters, Hyperp
         nr_filters,
         nr_mix,
         channels,
-        classes: None,
+        condition: Condition::None,
+        map_channels: None,
         image_size: None,
+        dialect: Dialect::original(),
     };
     hyper.validate()?;
     Ok(hyper)

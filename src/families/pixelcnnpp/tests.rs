@@ -5,13 +5,11 @@ use crate::network::Activation;
 
 fn of(nr_resnet: usize, nr_filters: usize, nr_mix: usize) -> Graph {
     let hyper = Hyperparameters {
-        levels: 3,
         nr_resnet,
         nr_filters,
         nr_mix,
-        channels: 3,
-        classes: None,
         image_size: None,
+        ..Hyperparameters::published_cifar()
     };
     graph(&hyper).unwrap()
 }

@@ -29,7 +29,7 @@ pub fn check(
     let layers = Layers::new(&listed);
     let needed = layers.all.iter().flat_map(|layer| {
         let folded = format!("{}/W", layer.name);
-        if layer.kind != LayerKind::Class && shapes.contains_key(&folded) {
+        if !layer.is_term() && shapes.contains_key(&folded) {
             vec![
                 (folded, layer.weight_shape()),
                 (format!("{}/b", layer.name), vec![layer.cout]),
@@ -67,16 +67,16 @@ pub(super) fn random(layers: &Layers, seed: u64) -> Tensors {
         .collect()
 }
 
-/// `W = g V / ||V||`, in the layout of [`Layer::weight_shape`]; for [`LayerKind::Class`] the `hw`
+/// `W = g V / ||V||`, in the layout of [`Layer::weight_shape`]; for terms of conditions the `hw`
 /// matrix as it is.
 fn fold_layer(layer: &Layer, tensors: &mut Tensors) -> Result<network::Layer, WeightsError> {
     let shape = layer.weight_shape();
     let mut find = |suffix: &str, expected: &[usize]| {
         tensors::find(tensors, &format!("{}/{suffix}", layer.name), expected)
     };
-    let folded = match layer.kind {
-        LayerKind::Class => None,
-        _ => find("W", &shape)?,
+    let folded = match layer.is_term() {
+        true => None,
+        false => find("W", &shape)?,
     };
     let mut need = |suffix: &str, expected: &[usize]| {
         find(suffix, expected)?.ok_or_else(|| WeightsError::Missing {
@@ -84,13 +84,16 @@ fn fold_layer(layer: &Layer, tensors: &mut Tensors) -> Result<network::Layer, We
             expected: expected.to_vec(),
         })
     };
-    if layer.kind == LayerKind::Class {
+    let bias = match layer.bias {
+        true => need("b", &[layer.cout])?,
+        false => Vec::new(),
+    };
+    if layer.is_term() {
         return Ok(network::Layer {
             weight: need("hw", &shape)?,
-            bias: Vec::new(),
+            bias,
         });
     }
-    let bias = need("b", &[layer.cout])?;
     if let Some(weight) = folded {
         return Ok(network::Layer { weight, bias });
     }

@@ -20,8 +20,8 @@ pub fn hyper(channels: usize, nr_filters: usize, nr_mix: usize) -> Hyperparamete
         nr_filters,
         nr_mix,
         channels,
-        classes: None,
         image_size: None,
+        ..Hyperparameters::published_cifar()
     }
 }
 

@@ -26,6 +26,16 @@ pub fn original(name: &str) -> PathBuf {
     golden("parity").join(name)
 }
 
+/// The bytes of a file of `tests/golden` that is packed, without its `.gz`.
+pub fn unpacked(name: &str) -> Vec<u8> {
+    let path = golden(&format!("{name}.gz"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let mut bytes = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(file);
+    reader.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
 /// An array of any numeric type, as f64.
 #[derive(Clone, Debug)]
 pub struct Array {

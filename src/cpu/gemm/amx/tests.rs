@@ -163,13 +163,11 @@ fn a_whole_model_runs_on_the_instructions() {
     }
     with_instructions();
     let hyper = Hyperparameters {
-        levels: 3,
         nr_resnet: 1,
         nr_filters: 20,
         nr_mix: 2,
-        channels: 3,
-        classes: None,
         image_size: None,
+        ..Hyperparameters::published_cifar()
     };
     let network = pixelcnnpp::random(&hyper, 7).unwrap();
     let backend = |isa, threads| CpuBackend::with_isa(&network, isa, threads, Dtype::Bf16).unwrap();

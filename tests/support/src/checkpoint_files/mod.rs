@@ -8,6 +8,7 @@ use std::path::Path;
 
 use fastpix::checkpoint::{Averages, Checkpoint, Format, Tensor, Tensors};
 use fastpix::families::pixelcnnpp::{Hyperparameters, Layers};
+use fastpix::network::Condition;
 
 /// The smallest unconditional model, or one with two classes.
 pub fn smallest(classes: Option<usize>) -> Hyperparameters {
@@ -17,8 +18,9 @@ pub fn smallest(classes: Option<usize>) -> Hyperparameters {
         nr_filters: 1,
         nr_mix: 1,
         channels: 1,
-        classes,
+        condition: classes.map_or(Condition::None, Condition::Class),
         image_size: None,
+        ..Hyperparameters::published_cifar()
     }
 }
 

@@ -154,7 +154,7 @@ pub fn model(hyper: &Hyperparameters, norm: Norm, prefix: &str) -> Vec<Named> {
         let shape = match layer.kind {
             LayerKind::Conv => vec![layer.cout, layer.cin, kh, kw],
             LayerKind::Deconv => vec![layer.cin, layer.cout, kh, kw],
-            LayerKind::Dense | LayerKind::Class => vec![layer.cout, layer.cin],
+            LayerKind::Dense | LayerKind::Class | LayerKind::Map => vec![layer.cout, layer.cin],
         };
         let mut add = |suffix: &str, shape: Vec<usize>| {
             let values = memory(shape.iter().product());
