@@ -17,7 +17,7 @@ use crate::backend::{
     SampleRequest,
 };
 use crate::network::layout::{Extent, Shape, in_row_blocks};
-use crate::network::{Dtype, Network};
+use crate::network::{Dtype, Graph, Network};
 
 /// Images whose activations are held whole at the same time: few, so that they stay in the caches
 /// of the processor (16 at once take 1.7 times as long per image at the shape of the published
@@ -44,6 +44,8 @@ pub(crate) struct CpuOptions {
 #[derive(Debug)]
 pub(crate) struct CpuBackend {
     pool: ThreadPool,
+    /// Whether fewer threads may be used where more would not help: nobody has asked for this many.
+    chooses_threads: bool,
     isa: Isa,
     model: Model,
 }
@@ -84,12 +86,10 @@ impl CpuBackend {
             None => Isa::detect()?,
         };
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_isa(
-            network,
-            isa,
-            options.threads.unwrap_or_else(available),
-            options.dtype,
-        )
+        let threads = options.threads.unwrap_or_else(available);
+        let mut backend = Self::with_isa(network, isa, threads, options.dtype)?;
+        backend.chooses_threads = options.threads.is_none();
+        Ok(backend)
     }
 
     /// A backend for an instruction set that this machine must have.
@@ -117,6 +117,7 @@ impl CpuBackend {
         };
         Ok(Self {
             pool: ThreadPool::new(threads),
+            chooses_threads: false,
             isa,
             model,
         })
@@ -124,13 +125,18 @@ impl CpuBackend {
 
     /// Cached evaluation, on as many threads as have something to do.
     fn cached<E: Gemm>(&self, run: &Run<'_, E>, caller: &dyn Caller) -> bool {
-        let shape = run.storage.shape;
-        if !in_row_blocks(&run.model.graph, shape) {
-            return run.cached(&self.pool, caller);
-        }
-        match shape.batch < self.pool.size() {
-            true => run.sequences(&ThreadPool::new(shape.batch), caller),
-            false => run.sequences(&self.pool, caller),
+        let (graph, shape) = (&run.model.graph, run.storage.shape);
+        let sequences = in_row_blocks(graph, shape);
+        let threads = match sequences {
+            true => self.pool.size().min(shape.batch),
+            false if self.chooses_threads && is_little_work(graph, shape.batch) => 1,
+            false => self.pool.size(),
+        };
+        let own = (threads < self.pool.size()).then(|| ThreadPool::new(threads));
+        let pool = own.as_ref().unwrap_or(&self.pool);
+        match sequences {
+            true => run.sequences(pool, caller),
+            false => run.cached(pool, caller),
         }
     }
 
@@ -338,6 +344,16 @@ impl Backend for CpuBackend {
     ) -> Result<(), BackendError> {
         with_model!(self, model => self.evaluate_with(model, request, hooks, sink))
     }
+}
+
+/// Whether the products of the pixel phase are so small that threads would spend their time on meeting:
+/// an op of this size takes about a microsecond, and so does a barrier on a machine that does other
+/// things too.
+fn is_little_work(graph: &Graph, batch: usize) -> bool {
+    const LITTLE: u64 = 1 << 15;
+    let ops = graph.ops().iter();
+    let ops = ops.filter(|op| !op.complete_in_row_phase).count().max(1);
+    graph.pixel_phase_weights() / (ops as u64) < LITTLE / batch.max(1) as u64
 }
 
 fn shape((height, width): (usize, usize), batch: usize) -> Shape {

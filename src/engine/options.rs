@@ -46,7 +46,7 @@ impl std::str::FromStr for Device {
 pub struct EngineOptions {
     /// Where to run.
     pub device: Device,
-    /// CPU threads; all cores when `None`.
+    /// CPU threads; when `None` one per core, or one where a request is too little work for more.
     pub threads: Option<usize>,
     /// What weights and activations are stored as.
     pub dtype: Dtype,

@@ -54,7 +54,7 @@ pub struct DeviceArguments {
     /// Where to run: auto, cpu, cuda, cuda:I or, the batch split between them, cuda:I,J.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
-    /// CPU threads; all cores by default.
+    /// CPU threads; by default one per core, or one where there is too little work for more.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// What weights and activations are stored as; sums are always f32.

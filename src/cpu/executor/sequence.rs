@@ -33,7 +33,7 @@ impl<E: Gemm> Run<'_, E> {
                 if self.stop_at(worker, &stop, row, caller) {
                     return;
                 }
-                if row % Tap::LONGEST_LEAD == 0 {
+                if row.is_multiple_of(Tap::LONGEST_LEAD) {
                     let rows = row..height.min(row + Tap::LONGEST_LEAD);
                     self.push_map(worker, &mut space, rows, row);
                 }
@@ -80,7 +80,7 @@ impl<E: Gemm> Run<'_, E> {
     ) {
         let (op, packed) = (&self.model.graph.ops[id], &self.model.ops[id]);
         let group = &packed.row[index];
-        if row % group.block != 0 {
+        if !row.is_multiple_of(group.block) {
             return;
         }
         let count = group.block.min(self.storage.shape.height - row);
