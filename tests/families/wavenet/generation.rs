@@ -165,7 +165,7 @@ fn cached_naive_and_streamed_sequences_are_the_same(device: Device) {
     }
 }
 
-test_on_devices!(a_given_beginning_decides_the_rest);
+test_on_devices!(a_given_beginning_decides_the_rest: Cpu, CpuBf16, CudaGraph);
 fn a_given_beginning_decides_the_rest(device: Device) {
     let io = npz(&file("mol/io.npz"));
     let model = mol();

@@ -20,7 +20,7 @@ use super::{
 fn tolerance(device: Device) -> f64 {
     match device.dtype() {
         Dtype::F32 => 1e-5,
-        _ => 24.0 * device.unit(),
+        _ => 16.0 * device.unit(),
     }
 }
 
@@ -33,7 +33,10 @@ fn shifted(inputs: &[f32], unseen: f32) -> Vec<f32> {
 /// Compares the outputs for the items of a reference with `y_hat`, of which there may be fewer items
 /// and rows.
 fn check(device: Device, what: &str, checkpoint: &Checkpoint, io: &Reference<'_>) {
-    for index in 0..io.y_hat.shape[0] {
+    let count = io.y_hat.shape[0];
+    // Emulated devices take their time.
+    let first = if device.is_cpu() { 0 } else { count - 1 };
+    for index in first..count {
         let inputs = item(io.x, index);
         let engine = engine(&after(checkpoint, inputs[0]), &device.target());
         let values = sequence(shifted(&inputs, 0.0));
@@ -82,12 +85,9 @@ fn classes_match_the_original(device: Device) {
         g: None,
         y_hat: &io["y_hat"],
     };
-    for name in [
-        "mulaw/checkpoint_step000000100_ema_legacy.pth",
-        "mulaw/checkpoint_ema.safetensors",
-    ] {
-        check(device, name, &checkpoint(name), &reference);
-    }
+    check(device, "classes", &checkpoint(MULAW), &reference);
+    let legacy = checkpoint("mulaw/checkpoint_step000000100_ema_legacy.pth");
+    assert!(legacy.tensors == checkpoint(MULAW).tensors);
 }
 
 /// One sequence of a variant, straight: row t of the outputs is row t here.
