@@ -56,6 +56,11 @@ fn json_tells_speeds_shares_and_the_machine() {
             assert!(cached > 0.0 && naive > 0.0, "{row}");
             close(naive, 32.0 * number(row, "/forward_seconds"));
             close(number(row, "/speedup"), naive / cached);
+            close(number(row, "/images_per_second"), batch / cached);
+            if cfg!(unix) {
+                let cpu = number(row, "/cpu_seconds");
+                close(number(row, "/images_per_cpu_second"), batch / cpu);
+            }
             let gflops = 2.0 * per_image * batch / cached / 1e9;
             close(number(row, "/gflops"), gflops);
             let peak = number(&json, "/machine/peak_gflops");
@@ -226,16 +231,125 @@ fn bad_requests_are_found_before_measuring() {
             &["nowhere/chart.svg", "cannot write", "No such file"],
         ),
         (&["--model", "nosuch"], &["nosuch", "No such file"]),
+        (
+            &["--model", "avatars", "--family", "fast-wavenet"],
+            &["--model", "--family"],
+        ),
+        (
+            &["--family", "nosuch"],
+            &["--family", "fast-wavenet", "nosuch"],
+        ),
+        (
+            &["--family", "fast-wavenet", "--sizes", "8x8"],
+            &["--sizes", "use --samples or --seconds"],
+        ),
+        (
+            &["--family", "fast-wavenet", "--seconds", "1"],
+            &["--seconds", "sample rate", "use --samples"],
+        ),
+        (
+            &[
+                "--family",
+                "fast-wavenet",
+                "--samples",
+                "9",
+                "--plot",
+                "c.svg",
+            ],
+            &["--plot", "model of images"],
+        ),
+        (
+            &["--family", "vocoder-24", "--hparams", "x.json"],
+            &["--hparams", "use --model"],
+        ),
+        (&["--samples", "9"], &["--samples", "use --sizes"]),
+        (&["--seconds", "1"], &["--seconds", "use --sizes"]),
     ];
     for (arguments, texts) in cases {
         // The embedded model at these sizes would take minutes: the error must come first.
         let mut all = vec!["bench"];
-        if !arguments.contains(&"--model") {
+        if !arguments.contains(&"--model") && !arguments.contains(&"--family") {
             all.extend(["--model", "avatars"]);
         }
         all.extend(*arguments);
         sandbox.run(&all).failed_with(texts);
         assert_eq!(sandbox.names(""), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
+fn sounds_are_measured_against_their_receptive_field() {
+    let sandbox = Sandbox::new();
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/families/wavenet/"
+    );
+    // Frames of 8 samples: 101 samples are 13 frames.
+    for (model, extent, samples, field) in [
+        (
+            "mol/checkpoint_step000000100_ema.pth",
+            ["--samples", "101"],
+            104.0,
+            30.0,
+        ),
+        (
+            "mol/checkpoint_step000000100_ema.pth",
+            ["--seconds", "0.002"],
+            48.0,
+            30.0,
+        ),
+        ("fast/v2/wavenet.ckpt", ["--samples", "10"], 10.0, 10.0),
+    ] {
+        let model = format!("{folder}{model}");
+        let arguments = ["bench", "--model", &model, "--batch-sizes", "3,1"];
+        let arguments = [&arguments[..], &["--repeats", "1", "--json"], &extent].concat();
+        let json = sandbox.run(&arguments).json();
+        assert_eq!(number(&json, "/samples"), samples);
+        assert_eq!(number(&json, "/receptive_field"), field, "{json}");
+        assert_eq!(json["naive_extrapolated"], true);
+        let adds = number(&json, "/multiply_adds_per_sample");
+        let batches = json["batches"].as_array().expect("batches");
+        assert_eq!(batches.len(), 2);
+        for (row, batch) in batches.iter().zip([1.0, 3.0]) {
+            let (all, cached) = (batch * samples, number(row, "/cached_seconds"));
+            assert_eq!(number(row, "/batch"), batch);
+            let per_second = number(row, "/samples_per_second");
+            close(per_second, all / cached);
+            close(
+                number(row, "/speedup"),
+                number(row, "/naive_seconds") / cached,
+            );
+            close(number(row, "/gflops"), 2.0 * adds * per_second / 1e9);
+            assert!(number(row, "/cache_bytes") > 0.0);
+            if cfg!(unix) {
+                let cpu = number(row, "/cpu_seconds");
+                close(number(row, "/samples_per_cpu_second"), all / cpu);
+                assert!(number(row, "/cpu_speedup") > 0.0);
+            }
+            match json["sample_rate"].as_f64() {
+                Some(rate) => close(number(row, "/times_real_time"), per_second / rate),
+                None => assert!(row["times_real_time"].is_null()),
+            }
+        }
+    }
+}
+
+#[test]
+fn families_are_measured_without_a_file() {
+    let sandbox = Sandbox::new();
+    for (family, extent, summary) in [
+        ("vqvae-prior", ["--sizes", "2x3"], "512 codes"),
+        ("vocoder-24", ["--samples", "9"], "24 layers"),
+        ("vocoder-30", ["--samples", "9"], "30 layers"),
+        ("fast-wavenet", ["--samples", "9"], "2 x 14 layers"),
+    ] {
+        let common = ["bench", "--family", family, "--batch-sizes", "1"];
+        let arguments = [&common[..], &["--repeats", "1"], &extent].concat();
+        let ended = sandbox.run(&arguments);
+        ended.succeeded();
+        for part in ["random weights", summary, "CPU s", "extrapolated"] {
+            assert!(ended.out.contains(part), "no {part:?} in {}", ended.out);
+        }
     }
 }
 

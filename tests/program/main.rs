@@ -2,6 +2,8 @@
 
 /// `bench`.
 mod bench;
+/// Models that draw classes.
+mod codes;
 /// `complete`.
 mod complete;
 /// `bench` on an emulated device.

@@ -3,13 +3,15 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use fastpix::Network;
-use fastpix::families::{pixelcnnpp, wavenet};
+use fastpix::families::{gated_pixelcnn, pixelcnnpp, wavenet};
 
 /// Shapes by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Family {
     /// PixelCNN++ as published for CIFAR-10: 5 resnets per level, 160 filters, 10 mixtures.
     Pixelcnnpp,
+    /// Gated PixelCNN over the codes of a VQ-VAE: 512 codes, 64 channels, 15 layers, 10 classes.
+    VqvaePrior,
     /// WaveNet vocoder of 24 layers, a mixture of 10 logistics, mel frames.
     #[value(name = "vocoder-24")]
     Vocoder24,
@@ -30,6 +32,9 @@ impl Family {
         Ok(match self {
             Self::Pixelcnnpp => {
                 pixelcnnpp::random(&pixelcnnpp::Hyperparameters::published_cifar(), SEED)?
+            }
+            Self::VqvaePrior => {
+                gated_pixelcnn::random(&gated_pixelcnn::Hyperparameters::vqvae_prior(), SEED)?
             }
             Self::Vocoder24 => vocoder(wavenet::Vocoder::mol())?,
             Self::Vocoder30 => vocoder(wavenet::Vocoder::mulaw256())?,
