@@ -35,7 +35,7 @@ fn inputs(array: &Array, index: usize) -> Vec<f32> {
 fn tolerance(device: Device) -> f64 {
     match device.unit() {
         unit if unit < 1e-6 => 2e-5,
-        unit => 16.0 * unit,
+        unit => 24.0 * unit,
     }
 }
 
