@@ -121,9 +121,9 @@ struct Place {
 template <typename T>
 __device__ __forceinline__ T *address(const RowRing &ring, int row, int column, int batch, int image) {
     // Division takes long, and every load waits for it: most rings have 1, 2 or 4 rows. No tap looks
-    // further back than there are rows, so the dividend is never negative.
-    const int mask = ring.rows - 1;
-    const int slot = (ring.rows & mask) == 0 ? (row + 1) & mask : (row + 1 + ring.rows) % ring.rows;
+    // further back than there are rows, so the dividend is never negative; it may be beyond 2^31.
+    const unsigned rows = ring.rows;
+    const unsigned slot = (rows & (rows - 1)) == 0 ? (row + 1) & (rows - 1) : ((unsigned)(row + 1) + rows) % rows;
     size_t pixel = (size_t)slot * ring.columns + (column + ring.left);
     return static_cast<T *>(ring.base) + (pixel * batch + image) * ring.channels;
 }

@@ -2,9 +2,10 @@
 //! of the device meanwhile.
 
 use cudarc::driver::CudaContext;
-use fastpix::Dtype;
+use fastpix::{Dtype, SampleRequest};
 use test_support::device::alone_on_the_emulator;
 use test_support::engine::{batch, cuda, engine, sample};
+use test_support::networks::{Conditions, many, mapped, sequence, vector, vocoder};
 use test_support::reference::original_weights;
 
 const POOLS: &str = "a GPU's memory pools grow by more than is asked for";
@@ -29,6 +30,35 @@ fn engines_take_the_bytes_they_say_in_every_dtype() {
             let taken = with_weights - free();
             let said = engine.cache_bytes((4, 32), 16);
             assert_eq!(taken, said + images, "{dtype} buffers");
+        }
+    });
+}
+
+#[test]
+fn buffers_of_any_network_are_those_that_are_said() {
+    alone_on_the_emulator(POOLS, |_| {
+        let context = CudaContext::new(0).unwrap();
+        let free = || context.mem_get_info().unwrap().0;
+        for (network, count, (height, width)) in [
+            (vector(9), 5, (3, 8)),
+            (mapped(6), 3, (4, 6)),
+            (sequence(), 2, (40, 1)),
+            (vocoder(), 17, (100, 1)),
+            // Logits and weights of classes in device memory.
+            (many(16384), 2, (1, 2)),
+        ] {
+            for dtype in [Dtype::F32, Dtype::Bf16] {
+                let engine = engine(&network, &cuda().dtype(dtype));
+                let before = free();
+                let request = SampleRequest::new((height, width), count);
+                let conditions = Conditions::new(&network, count, (height, width));
+                engine.sample(&conditions.sampling(request)).unwrap();
+                let numbers = count * height * width * network.graph().channels();
+                let images = (4 * numbers).next_multiple_of(512);
+                let said = engine.cache_bytes((height, width), count);
+                let what = format!("{} {dtype}", network.info().family);
+                assert_eq!(before - free(), said + images, "{what}");
+            }
         }
     });
 }

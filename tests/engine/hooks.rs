@@ -7,12 +7,15 @@ use fastpix::{
     Engine, EngineError, Hooks, Network, PixelPosition, Profile, SampleRequest, SampledRow,
 };
 use test_support::engine::{Mode, batch, engine, hyper, random};
-use test_support::networks::{dilated, dilated_scaled, mixture, sequence, staged};
+use test_support::networks::{
+    Conditions, dialect, dilated, dilated_scaled, mapped, mixture, sequence, staged, vector,
+    vocoder,
+};
 
 use crate::devices::Device;
 
 /// Networks of one and of several stages, in both kinds of distribution.
-fn networks() -> [(Network, (usize, usize)); 6] {
+fn networks() -> [(Network, (usize, usize)); 10] {
     [
         (dilated(5), (4, 3)),
         (dilated_scaled(5), (3, 3)),
@@ -20,11 +23,16 @@ fn networks() -> [(Network, (usize, usize)); 6] {
         (mixture(2), (4, 3)),
         (sequence(), (70, 1)),
         (random(&hyper(3, 6, 2), 4), (8, 4)),
+        (dialect(3), (3, 3)),
+        (vector(4), (3, 4)),
+        (mapped(5), (6, 4)),
+        (vocoder(), (70, 1)),
     ]
 }
 
 fn request(network: &Network, size: (usize, usize), count: u64) -> SampleRequest {
-    batch(network.graph().condition().classes(), size, 0..count).0
+    let conditions = Conditions::new(network, count as usize, size);
+    conditions.sampling(batch(None, size, 0..count).0)
 }
 
 /// Of which some images keep one or two rows.
@@ -224,6 +232,7 @@ fn error(engine: &Engine, request: &SampleRequest, mut hooks: Hooks<'_>) -> Stri
 test_on_devices!(a_pixel_source_can_end_the_run_and_is_checked: Cpu, CudaGraph);
 fn a_pixel_source_can_end_the_run_and_is_checked(device: Device) {
     let mixtures: &[_] = &[(1.5, "expected -1 to 1, found 1.5 ")];
+    let halves: &[_] = &[(-0.75, "expected -0.5 to 0.5, found -0.75 ")];
     let classes: &[_] = &[
         (6.0, "expected a class, 0 to 5, found 6 "),
         (0.5, "expected a class, 0 to 5, found 0.5 "),
@@ -232,6 +241,7 @@ fn a_pixel_source_can_end_the_run_and_is_checked(device: Device) {
     ];
     for (network, wrong) in [
         (mixture(2), mixtures),
+        (dialect(2), halves),
         (staged(6), classes),
         (dilated(6), classes),
     ] {

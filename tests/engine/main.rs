@@ -16,6 +16,8 @@ mod conditions;
 mod embedded_models;
 /// Rows as they are finished, streams, and pixels that somebody else chooses.
 mod hooks;
+/// Conditions of every position, and sequences of any length.
+mod maps;
 /// Cached and whole-image evaluation agree.
 mod modes;
 /// Networks of no family.
