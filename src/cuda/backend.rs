@@ -141,6 +141,7 @@ impl Backend for CudaBackend {
                 },
                 extent: Extent::Rings,
                 prefix_rows: 0,
+                preceding: false,
                 values: KeptValues::All,
                 parameters: KeptParameters::None,
             };
@@ -233,6 +234,14 @@ impl CudaBackend {
                 .collect(),
             prefix_rows: vec![height as i32; count],
             index: vec![0; count],
+            preceding: {
+                let of_images = images.start * channels..images.end * channels;
+                request
+                    .preceding
+                    .get(of_images)
+                    .unwrap_or_default()
+                    .to_vec()
+            },
             request: Request::new(0, &Sampler::default(), false),
             cancel,
         };
@@ -244,6 +253,7 @@ impl CudaBackend {
             },
             extent: extent(request.mode),
             prefix_rows: height,
+            preceding: !request.preceding.is_empty(),
             values: KeptValues::None,
             parameters: KeptParameters::All,
         };

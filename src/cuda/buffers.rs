@@ -46,6 +46,8 @@ pub(super) struct BatchShape {
     pub extent: Extent,
     /// Most rows that an image is given.
     pub prefix_rows: usize,
+    /// Whether something comes before the first row.
+    pub preceding: bool,
     pub values: KeptValues,
     pub parameters: KeptParameters,
 }
@@ -106,9 +108,9 @@ impl<'a> BufferPlan<'a> {
     }
 
     fn fed(&self) -> usize {
-        match self.shape.parameters {
-            KeptParameters::Pixel => self.shape.images.batch * self.graph.output.channels(),
-            _ => 0,
+        match self.shape.parameters == KeptParameters::Pixel || self.shape.preceding {
+            true => self.shape.images.batch * self.graph.output.channels(),
+            false => 0,
         }
     }
 

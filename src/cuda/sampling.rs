@@ -51,6 +51,7 @@ impl Job<'_> {
             },
             extent: extent(self.request.mode),
             prefix_rows: prefix_rows.max().unwrap_or(0),
+            preceding: false,
             values: match self.by_row {
                 true => KeptValues::Row,
                 false => KeptValues::All,
@@ -87,6 +88,7 @@ impl Job<'_> {
                 .map(|image| (image.prefix.len() / row) as i32)
                 .collect(),
             index: images.map(|image| image.index).collect(),
+            preceding: Vec::new(),
             request: Request::new(
                 self.request.seed,
                 &self.request.sampler,

@@ -46,6 +46,8 @@ pub(super) struct Batch<'a> {
     pub prefix: Vec<f32>,
     /// How many rows each image is given.
     pub prefix_rows: Vec<i32>,
+    /// What comes before the first row of sequences, `[image][channel]`; empty for nothing.
+    pub preceding: Vec<f32>,
     pub index: Vec<u64>,
     pub request: Request,
     pub cancel: Option<&'a AtomicBool>,
@@ -135,6 +137,9 @@ impl DeviceModel {
     ) -> Result<Evaluation, BackendError> {
         let launch_mode = self.launch_mode;
         let (device, session) = self.prepare(graph, shape, batch)?;
+        if shape.preceding {
+            session.feed_preceding(device, graph, batch)?;
+        }
         match shape.extent {
             Extent::WholeImage => session.whole_image(device, batch)?,
             Extent::Rings => {
@@ -381,6 +386,50 @@ impl Session {
         let parameters = self.stages.iter().map(|stage| &stage.parameters);
         let mut launches = inputs.iter().chain(ops).chain(parameters);
         launches.try_for_each(|launch| launch.run(device))
+    }
+
+    /// Writes what comes before the first row of sequences: feeds it to the row above, from which the
+    /// device goes on to the first.
+    fn feed_preceding(
+        &mut self,
+        device: &Device,
+        graph: &Graph,
+        batch: &Batch<'_>,
+    ) -> Result<(), CudaError> {
+        const CONTEXT: &str = "feeding what comes before the first row";
+        let buffers = &mut self.buffers;
+        let count = batch.prefix_rows.len();
+        // That row is of no prefix.
+        let copied = device
+            .stream
+            .memcpy_htod(&vec![-1; count], &mut buffers.prefix_rows)
+            .and_then(|()| {
+                let above: Vec<i32> = [-1, 0].repeat(count);
+                device.stream.memcpy_htod(&above, &mut buffers.position)
+            });
+        copied.context(CONTEXT)?;
+        for (stage, launches) in graph.stages.iter().zip(&self.stages) {
+            let Some(fed) = &mut buffers.fed else {
+                return Err(CudaError::Internal(
+                    "no room for what comes before the first row",
+                ));
+            };
+            let of_images = batch.preceding.chunks(graph.channels());
+            let values: Vec<f32> = of_images
+                .flat_map(|values| &values[stage.channels.clone()])
+                .copied()
+                .collect();
+            let copied = device.stream.memcpy_htod(&values, fed);
+            copied.context(CONTEXT)?;
+            // The values are on this thread's heap.
+            device.synchronize()?;
+            launches.feed.run(device)?;
+        }
+        let copied = device
+            .stream
+            .memcpy_htod(&batch.prefix_rows, &mut buffers.prefix_rows);
+        copied.context(CONTEXT)?;
+        device.synchronize()
     }
 
     /// All pixels of a row.

@@ -24,6 +24,8 @@ mod modes;
 mod networks;
 /// The original implementation's numbers.
 mod parity;
+/// What comes before the first row of a sequence.
+mod preceding;
 /// Kept rows.
 mod prefixes;
 /// Grid and temperature.

@@ -145,25 +145,25 @@ fn assert_parity(what: &str, network: &Network, expected: &Expected<'_>, devices
     let square = |sum: f64, x: &f64| sum + x * x;
     let size = expected.parameters.iter().fold(0.0, square) / expected.parameters.len() as f64;
     on(devices, |device| {
-            let engine = engine(network, &device.target());
-            let ((abs, rel), nats_abs, nats_rel) = match device.dtype() {
-                Dtype::F32 => (expected.tolerance, expected.nats_tolerance, 0.0),
-                // Operands are rounded to 8 or 11 bits, and errors cancel for the most part: a few units of
-                // the parameters' size are left of them, and some percent of a likelihood.
-                _ => ((8.0 * device.unit() * size.sqrt(), 0.0), 0.5, 0.02),
-            };
-            for mode in MODES {
-                let what = format!("{what} {device:?} {mode:?}");
-                let (found, nats) = evaluate(&engine, expected.images, &expected.given, mode);
-                assert_close(&what, &found, expected.parameters, abs, rel);
-                if let Some(expected) = expected.nats {
-                    let per_image = nats.chunks(nats.len() / expected.len());
-                    let found: Vec<f32> = per_image
-                        .map(|nats| nats.iter().sum::<f64>() as f32)
-                        .collect();
-                    assert_close(&what, &found, expected, nats_abs, nats_rel);
-                }
+        let engine = engine(network, &device.target());
+        let ((abs, rel), nats_abs, nats_rel) = match device.dtype() {
+            Dtype::F32 => (expected.tolerance, expected.nats_tolerance, 0.0),
+            // Operands are rounded to 8 or 11 bits, and errors cancel for the most part: a few units of
+            // the parameters' size are left of them, and some percent of a likelihood.
+            _ => ((8.0 * device.unit() * size.sqrt(), 0.0), 0.5, 0.02),
+        };
+        for mode in MODES {
+            let what = format!("{what} {device:?} {mode:?}");
+            let (found, nats) = evaluate(&engine, expected.images, &expected.given, mode);
+            assert_close(&what, &found, expected.parameters, abs, rel);
+            if let Some(expected) = expected.nats {
+                let per_image = nats.chunks(nats.len() / expected.len());
+                let found: Vec<f32> = per_image
+                    .map(|nats| nats.iter().sum::<f64>() as f32)
+                    .collect();
+                assert_close(&what, &found, expected, nats_abs, nats_rel);
             }
+        }
     });
 }
 

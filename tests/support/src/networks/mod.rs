@@ -288,6 +288,25 @@ pub fn images(network: &Network, count: usize, (height, width): (usize, usize)) 
     }
 }
 
+/// A sequence whose parameters depend on the last three samples, and on nothing else.
+pub fn short_memory() -> Network {
+    let input = InputEncoding::Scaled {
+        codes: 256,
+        limit: 1.0,
+        ones: true,
+    };
+    let output = OutputDistribution::LogisticMixture(LogisticMixture::original(2, 1));
+    let mut net = Building::new(input, output, Condition::None);
+    let samples = net.graph.stage("samples");
+    let x = net.graph.tensor("x", [1, 1], 8);
+    let taps = [[-3, 0], [-2, 0], [-1, 0]];
+    let op = net.op("x", 8, &[(samples, Activation::Identity)], &taps);
+    net.graph.op(op, x, [0, 0]);
+    let op = net.op("head", 6, &[(x, Activation::Elu)], &[[0, 0]]);
+    net.graph.parameters(op, 0);
+    net.finish("short memory")
+}
+
 /// Their values.
 pub fn values_of(network: &Network, codes: &Codes) -> Values {
     let input = network.graph().input();
