@@ -1,17 +1,18 @@
 //! Draws of classes from given logits, truncated in every way, against the CPU.
 
-use fastpix::cuda::parameters::{Codes, Encoding, Input, Output, Request};
+use fastpix::cuda::parameters::{Input, Output, Request, RowRing};
 use fastpix::distribution::{Categorical, Philox, Sampler, Truncation};
+use fastpix::network::{Activation, InputEncoding, LONGEST_SEQUENCE};
 use test_support::device::on_a_device;
 
 use super::stage::{Gpu, config};
 
 const SEED: u64 = 20_240_229;
 
-/// The random word that decides the draw of a channel of an image's first pixel.
-fn word(image: usize, channel: usize) -> u32 {
-    let mut words = Philox::new(SEED, image as u64, 0).draws(channel).words();
-    words.next().unwrap()
+/// The random word that decides the draw of a channel of an image in a row of one pixel.
+fn word(row: usize, image: usize, channel: usize) -> u32 {
+    let philox = Philox::new(SEED, image as u64, row as u32);
+    philox.draws(channel).words().next().unwrap()
 }
 
 /// Logits of so many classes for one channel of each image, of every kind.
@@ -95,14 +96,23 @@ fn is_decided(logits: &[f32], sampler: &Sampler, uniform: f64) -> bool {
     })
 }
 
-/// Draws from logits `[image][channel][class]`.
+/// Draws from logits `[image][channel][class]` in a row of one pixel; returns the classes. Their values
+/// must be where they belong, and the position in the next row.
 fn drawn(
     gpu: &Gpu,
     logits: &[f32],
     [images, channels, classes]: [usize; 3],
     threads: usize,
     sampler: &Sampler,
-) -> Vec<f32> {
+    row: usize,
+) -> Vec<usize> {
+    // No power of two.
+    const RING: usize = 3;
+    let encoding = InputEncoding::Scaled {
+        codes: classes,
+        limit: 1.0,
+        ones: false,
+    };
     let count = channels * classes;
     let width = count.next_multiple_of(4);
     let rows = logits.chunks(count);
@@ -114,10 +124,10 @@ fn drawn(
     let index: Vec<u64> = (0..images as u64).collect();
     let (of_image, index) = (gpu.upload(&of_image), gpu.upload(&index));
     let request = gpu.upload(&[Request::new(SEED, sampler, false)]);
-    let (position, prefix_rows) = (
-        gpu.upload(&vec![0; 2 * images]),
-        gpu.upload(&vec![0; images]),
-    );
+    let position = gpu.upload(&[row as i32, 0].repeat(images));
+    let prefix_rows = gpu.upload(&vec![0; images]);
+    let stored = channels.next_multiple_of(4);
+    let ring = gpu.upload(&vec![f32::NAN; RING * images * stored]);
     let values = gpu.upload(&vec![f32::NAN; images * channels]);
     let weights = channels.min(threads / 32) * classes.next_multiple_of(32);
     let scratch = gpu.upload(&vec![f32::NAN; images * (width + weights)]);
@@ -125,6 +135,19 @@ fn drawn(
     let sums = if slices > 1 { slices * width } else { 0 };
     let shared = 4 * (sums.max(weights) + width + channels);
     let fits = shared <= 48 * 1024;
+    let mut input = Input {
+        codes: (&encoding).into(),
+        channels: channels as i32,
+        ..Input::default()
+    };
+    input.tensor.channels = stored as i32;
+    input.tensor.activations[Activation::Identity as usize] = RowRing {
+        base: gpu.address(&ring),
+        rows: RING as i32,
+        columns: 1,
+        left: 0,
+        channels: stored as i32,
+    };
     let parameters = Output {
         position: gpu.address(&position),
         bias: gpu.address(&bias),
@@ -135,15 +158,8 @@ fn drawn(
         values: gpu.address(&values),
         scratch: if fits { 0 } else { gpu.address(&scratch) },
         value_image: channels as u64,
-        // No taps: the logits are the bias. No input tensor: the values are all that is written.
-        input: Input {
-            codes: Codes {
-                encoding: Encoding::OneHot as i32,
-                count: classes as i32,
-                limit: 0.0,
-            },
-            ..Input::default()
-        },
+        // No taps: the logits are the bias.
+        input,
         width: width as i32,
         count: count as i32,
         class_count: classes as i32,
@@ -157,7 +173,23 @@ fn drawn(
     let shared = if fits { shared } else { 4 * (sums + channels) };
     let config = config((1, images), threads, shared);
     gpu.launch(("output", "output_categorical"), config, &parameters, 1);
-    gpu.download(&values)
+    assert_eq!(gpu.download(&position), [row as i32 + 1, 0].repeat(images));
+    let values = gpu.download(&values);
+    let ring = gpu.download(&ring);
+    for (at, &number) in ring.iter().enumerate() {
+        let (slot, image, channel) = (at / stored / images, at / stored % images, at % stored);
+        if slot == (row + 1) % RING && channel < channels {
+            assert_eq!(number, values[image * channels + channel]);
+        } else {
+            assert!(number.is_nan(), "slot {slot}, image {image}, {channel}");
+        }
+    }
+    let code = |&value: &f32| {
+        let code = encoding.code(value);
+        assert_eq!(value, encoding.value(code));
+        code.into()
+    };
+    values.iter().map(code).collect()
 }
 
 fn samplers(classes: usize) -> Vec<Sampler> {
@@ -199,9 +231,10 @@ fn draws_are_those_of_the_cpu_however_they_are_truncated() {
                 .collect();
             let (mut decided, mut total) = (0, 0);
             for sampler in samplers(classes) {
-                let found = drawn(&gpu, &all, [images, channels, classes], threads, &sampler);
+                let shape = [images, channels, classes];
+                let found = drawn(&gpu, &all, shape, threads, &sampler, 0);
                 for (at, (&found, logits)) in found.iter().zip(all.chunks(classes)).enumerate() {
-                    let word = word(at / channels, at % channels);
+                    let word = word(0, at / channels, at % channels);
                     let uniform = f64::from(word >> 8) / f64::from(1 << 24);
                     total += 1;
                     if !is_decided(logits, &sampler, uniform) {
@@ -211,13 +244,32 @@ fn draws_are_those_of_the_cpu_however_they_are_truncated() {
                     let expected = Categorical { logits }.sample(word, &sampler);
                     assert_eq!(
                         found,
-                        expected as f32,
+                        expected,
                         "{classes} classes of kind {}, {sampler:?}, uniform {uniform}",
                         at % KINDS
                     );
                 }
             }
             assert!(2 * decided > total, "{classes}: {decided} of {total}");
+        }
+    });
+}
+
+#[test]
+fn the_last_rows_of_the_longest_sequence_are_drawn_as_by_the_cpu() {
+    on_a_device(|| {
+        let gpu = Gpu::new();
+        let (images, classes) = (40, 50);
+        let mut numbers = Philox::new(4, 0, 0).uniforms();
+        let all = logits(0, images * classes, &mut numbers);
+        let sampler = Sampler::default();
+        for row in [1 << 30, LONGEST_SEQUENCE - 2, LONGEST_SEQUENCE - 1] {
+            let found = drawn(&gpu, &all, [images, 1, classes], 64, &sampler, row);
+            let expected = all.chunks(classes).enumerate();
+            let expected = expected.map(|(image, logits)| {
+                Categorical { logits }.sample(word(row, image, 0), &sampler)
+            });
+            assert!(found.into_iter().eq(expected), "{row}");
         }
     });
 }
