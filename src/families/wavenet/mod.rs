@@ -7,7 +7,7 @@
 //!
 //! A sequence is an image of width 1, whose rows are its samples. The parameters at row t are those
 //! from which sample t is drawn: they depend on the samples before it and on row t of the map. The
-//! sample before the first is 0 or, of classes, silence. The queues of Fast WaveNet are the row rings
+//! sample before the first is 0 or, of classes, silence, unless a request gives another. The queues of Fast WaveNet are the row rings
 //! of the ground floor: every tap but the current one looks at rows above.
 
 mod fast;

@@ -2,6 +2,7 @@
 //! input t + 1. So it is row t here of the sequence whose samples are inputs 1, 2, ..., after the
 //! initial sample 0: the networks of these tests have that one instead of silence.
 
+use fastpix::backend::Values;
 use fastpix::checkpoint::{Checkpoint, LoadOptions};
 use fastpix::families::wavenet::{Output, Skips};
 use fastpix::network::{Given, Map};
@@ -88,6 +89,32 @@ fn classes_match_the_original(device: Device) {
     check(device, "classes", &checkpoint(MULAW), &reference);
     let legacy = checkpoint("mulaw/checkpoint_step000000100_ema_legacy.pth");
     assert!(legacy.tensors == checkpoint(MULAW).tensors);
+}
+
+test_on_devices!(a_first_sample_that_is_given_precedes_the_others: Cpu, CpuBf16);
+fn a_first_sample_that_is_given_precedes_the_others(device: Device) {
+    let io = npz(&file("mol/io.npz"));
+    let averaged = checkpoint(MOL);
+    let engine = engine(&averaged.clone().into_network().unwrap(), &device.target());
+    let inputs = [0, 1].map(|index| item(&io["x"], index));
+    let first = [inputs[0][0], inputs[1][0]];
+    let values = inputs.iter().flat_map(|inputs| shifted(inputs, 0.0));
+    let values = Values {
+        shape: [2, 96, 1, 1],
+        values: values.collect(),
+    };
+    let maps = [0, 1].map(|index| map(&averaged, &io["c"], index));
+    let speakers = io["g"].usize();
+    for mode in MODES {
+        let request = EvaluationRequest::new(&values)
+            .classes(&speakers)
+            .maps(&maps)
+            .preceding(&first)
+            .mode(mode);
+        let found = collect(&engine, &request).parameters;
+        let expected = &io["y_hat"].values;
+        assert_close("both", &found, expected, tolerance(device), 0.0);
+    }
 }
 
 /// One sequence of a variant, straight: row t of the outputs is row t here.
