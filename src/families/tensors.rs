@@ -15,8 +15,8 @@ pub struct Tensor {
 
 /// Tensors under a family's own names. Those of PixelCNN++ are the original TensorFlow variables
 /// without `model/` (`conv2d_0/V`, `/g`, `/b`, `deconv2d_0/...`, `dense_0/...`,
-/// `conditional_weights_0/hw`), or `/W` in place of `/V` and `/g` for weights that are already
-/// folded.
+/// `conditional_weights_0/hw`), with `conditional_weights_0/b` and `conditional_maps_0/hw` where a
+/// dialect has these, and `/W` in place of `/V` and `/g` for weights that are already folded.
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// Shapes by name.

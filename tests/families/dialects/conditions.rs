@@ -8,9 +8,7 @@ use test_support::checkpoint_files::{checkpoint, smallest};
 use test_support::engine::{MODES, Mode, cpu, engine};
 use test_support::reference::{Array, assert_close};
 
-use super::{
-    DEVICES, Expected, Given, arrays, assert_parity, codes, evaluate, family, network, open,
-};
+use super::{Expected, Given, arrays, assert_parity, codes, evaluate, family, network, open};
 
 const FILE: &str = "maps/model.npz";
 
@@ -52,7 +50,7 @@ fn a_map_beside_a_vector_with_biases_matches_the_reference() {
         tolerance: (1e-5, 1e-5),
         nats_tolerance: 0.0,
     };
-    assert_parity("maps", &network(&model), &expected, DEVICES);
+    assert_parity("maps", &network(&model), &expected);
 }
 
 #[test]

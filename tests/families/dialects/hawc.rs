@@ -4,8 +4,8 @@ use test_support::engine::MODES;
 use test_support::reference::assert_close;
 
 use super::{
-    DEVICES, Expected, Given, arrays, assert_parity, by_the_library, codes, evaluate, family,
-    generate, network, open, values,
+    Expected, Given, arrays, assert_parity, by_the_library, codes, evaluate, family, generate,
+    network, open, values,
 };
 use super::{cpu, engine};
 
@@ -34,7 +34,7 @@ fn both_sets_of_weights_match_the_original() {
             // Its bins are differences of f32 sigmoids.
             nats_tolerance: 2e-2,
         };
-        assert_parity(which, &network(&model), &expected, DEVICES);
+        assert_parity(which, &network(&model), &expected);
     }
 }
 
@@ -69,7 +69,7 @@ fn given_uniforms_give_the_originals_pictures() {
     let given = Given::vectors(&io["h"]);
     let rule = by_the_library(&model);
     for mode in MODES {
-        let found = generate(&model, &io["u_mix"], &io["u_log"], &given, mode, &rule);
+        let found = generate(&model, &io["u_mix"], &io["u_log"], &given, mode, &*rule);
         let expected = &io["generated_continuous"].values;
         // 4e-7 lie between the original, in f32, and float64; later pixels see earlier ones.
         assert_close("pictures", &found.values, expected, 2e-5, 0.0);
