@@ -11,8 +11,11 @@ const NAME: &str = "hparams.json";
 /// The largest such file that is read.
 const LARGEST: u64 = 1 << 20;
 
-/// Reads the file of that name beside a model, if there is one.
-pub(super) fn beside(model: &Path) -> Result<Option<serde_json::Value>, CheckpointError> {
+/// Reads the file `hparams.json` beside a model, if there is one.
+///
+/// # Errors
+/// As [`read`].
+pub fn beside(model: &Path) -> Result<Option<serde_json::Value>, CheckpointError> {
     let path = model.with_file_name(NAME);
     match path.is_file() {
         true => read(&path).map(Some),

@@ -37,7 +37,7 @@ use crate::network::{Dtype, Network};
 pub use crate::families::{Tensor, Tensors};
 pub use error::CheckpointError;
 pub(crate) use error::shown;
-pub use hparams::read as read_hparams;
+pub use hparams::{beside as hparams_beside, read as read_hparams};
 pub use inspect::{Inspection, TensorInfo};
 pub(crate) use mapping::{FileView, Mapping};
 pub(crate) use recipe::{BatchNorm, Recipe};

@@ -34,6 +34,15 @@ fn sides(array: &Array) -> Vec<u64> {
     array.shape.iter().map(|&side| side as u64).collect()
 }
 
+/// What the tensors of `rgb_groups` do not tell.
+fn stated_groups(sandbox: &Sandbox) -> [&'static str; 2] {
+    sandbox.write(
+        "groups.json",
+        br#"{"dilations": [1, 2, 1], "rgb_groups": true}"#,
+    );
+    ["--hparams", "groups.json"]
+}
+
 #[test]
 fn scores_and_logits_are_those_of_the_originals() {
     for (folder, file) in [
@@ -48,6 +57,9 @@ fn scores_and_logits_are_those_of_the_originals() {
         sandbox.write("given.npy", &npy(&sides(&x), &codes(&x)));
         let model = model(&format!("{folder}/{file}"));
         let mut arguments = vec!["score", "given.npy", "--model", &model];
+        if folder == "rgb_groups" {
+            arguments.extend(stated_groups(&sandbox));
+        }
         if folder == "vqvae" {
             let labels = original("labels").values;
             let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
@@ -112,7 +124,10 @@ fn completions_of_pixels_are_those_of_the_originals() {
         // As a NumPy user has them: int64.
         let given: Vec<i64> = x.values.iter().map(|&code| code as i64).collect();
         sandbox.write("given.npy", &npy(&sides(&x), &given));
-        let arguments = ["complete", "given.npy", "--model", &model, "--greedy"];
+        let mut arguments = vec!["complete", "given.npy", "--model", &model, "--greedy"];
+        if folder == "rgb_groups" {
+            arguments.extend(stated_groups(&sandbox));
+        }
         let more = ["--keep-rows", rows, "--npy", "all.npy"];
         sandbox.run(&with(&arguments, &more)).succeeded();
         let (shape, found) = read_npy::<u8>(&sandbox.path("all.npy"));
@@ -281,7 +296,10 @@ fn what_does_not_fit_a_model_of_codes_is_refused_before_anything_is_written() {
     sandbox.write("empty.npy", &npy(&[0, 4, 4], &[0u8; 0]));
     let before = sandbox.names("");
     let prior = prior();
-    let pixels = model("uva/PixelCNN.ckpt");
+    let (pixels, groups) = (
+        model("uva/PixelCNN.ckpt"),
+        model("rgb_groups/model.safetensors"),
+    );
     let model = ["--model", &prior, "--class", "0"];
     let cases: &[(Vec<&str>, &[&str])] = &[
         (
@@ -334,6 +352,13 @@ fn what_does_not_fit_a_model_of_codes_is_refused_before_anything_is_written() {
         (
             vec!["--greedy"],
             &["choice: expected none: the model does not draw classes"],
+        ),
+        (
+            vec!["--model", &groups],
+            &[
+                "dilations",
+                "the file does not hold them; use --hparams FILE.json",
+            ],
         ),
         (
             with(&["score", "high.npy"], &model),

@@ -6,6 +6,8 @@ mod bench;
 mod codes;
 /// `complete`.
 mod complete;
+/// Vectors and maps.
+mod conditions;
 /// `bench` on an emulated device.
 mod cuda_bench;
 /// `complete`, `score` and `doctor` on emulated devices, and devices that cannot be used.

@@ -68,6 +68,11 @@ impl<T> Rows<T> {
 }
 
 impl ConditionArguments {
+    /// Whether vectors are given.
+    pub fn has_vectors(&self) -> bool {
+        self.condition.is_some()
+    }
+
     /// Reads what the model needs, and refuses what it does not take.
     pub fn read(&self, engine: &Engine) -> Result<Conditions> {
         let vector = engine.graph().condition().vector();

@@ -5,6 +5,7 @@ use fastpix::EngineError;
 use fastpix::backend::BackendError;
 #[cfg(feature = "cuda")]
 use fastpix::cuda::CudaError;
+use fastpix::families::HyperparametersError;
 
 /// How advice in a message begins; a message that has some gets no more.
 const ADVICE: &str = "; use ";
@@ -22,6 +23,9 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     #[cfg(feature = "cuda")]
     if let Some(error) = error.downcast_ref() {
         return cuda_hint(error);
+    }
+    if let Some(HyperparametersError::Stated { found, .. }) = error.downcast_ref() {
+        return found.starts_with("none").then_some("--hparams FILE.json");
     }
     match error.downcast_ref()? {
         EngineError::WithoutCuda => Some("--device cpu"),
@@ -76,6 +80,18 @@ mod tests {
             hinted(EngineError::from(BackendError::Cancelled).into()),
             "no"
         );
+    }
+
+    #[test]
+    fn what_a_file_does_not_state_can_be_stated() {
+        let error = |found: &str| HyperparametersError::Stated {
+            name: "dilations",
+            expected: "a list".into(),
+            found: found.into(),
+        };
+        let missing = error("none: the file does not hold them").into();
+        assert_eq!(hinted(missing), "no; use --hparams FILE.json");
+        assert_eq!(hinted(error("[1]").into()), "no");
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions, read_hparams};
+use fastpix::checkpoint::{Averages, Checkpoint, LoadOptions, hparams_beside, read_hparams};
 use fastpix::cpu::isa::Isa;
 use fastpix::images::WeightsChoice;
 use fastpix::models::{self, EmbeddedModel};
 use fastpix::{Device, Dtype, Engine, EngineOptions, Network};
+use serde_json::json;
+
+use crate::conditions::ConditionArguments;
 
 /// Which model.
 #[derive(Debug, Args)]
@@ -45,6 +48,23 @@ impl HparamsArguments {
             model.display()
         );
         Ok(options.hparams(read_hparams(path)?))
+    }
+
+    /// As [`Self::options`], for a model that is conditioned on a vector unless something else is
+    /// stated: tensors do not tell a vector from classes.
+    fn options_for_vector(&self, model: &Path) -> Result<LoadOptions> {
+        let options = self.options(model)?;
+        let stated = match (&options.hparams, embedded(model)) {
+            (Some(stated), _) => Some(stated.clone()),
+            (None, None) => hparams_beside(model)?,
+            (None, Some(_)) => return Ok(options),
+        };
+        let mut stated = stated.unwrap_or_else(|| json!({}));
+        if let Some(stated) = stated.as_object_mut() {
+            let vector = || "vector".into();
+            stated.entry("condition").or_insert_with(vector);
+        }
+        Ok(options.hparams(stated))
     }
 }
 
@@ -144,8 +164,16 @@ pub fn load(model: &Path, options: &LoadOptions) -> Result<Checkpoint> {
 }
 
 /// Loads the model and prepares it on the device; also says which weights of the file it has.
-pub fn engine(model: &ModelArguments, device: &DeviceArguments) -> Result<(Engine, WeightsChoice)> {
-    let options = model.hparams.options(&model.model)?;
+/// `conditions` say whether a vector will be given.
+pub fn engine(
+    model: &ModelArguments,
+    conditions: &ConditionArguments,
+    device: &DeviceArguments,
+) -> Result<(Engine, WeightsChoice)> {
+    let options = match conditions.has_vectors() {
+        true => model.hparams.options_for_vector(&model.model)?,
+        false => model.hparams.options(&model.model)?,
+    };
     let checkpoint = load(&model.model, &options.raw_weights(model.raw_weights))?;
     let choice = match checkpoint.averages {
         Averages::Present { used: true } => WeightsChoice::Averages,

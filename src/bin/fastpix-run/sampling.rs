@@ -173,7 +173,8 @@ enum Made {
 impl<'a> Sampling<'a> {
     /// Loads the model and prepares it on the device.
     pub fn new(arguments: &'a SamplingArguments) -> Result<Self> {
-        let (engine, weights) = model::engine(&arguments.model, &arguments.device)?;
+        let (engine, weights) =
+            model::engine(&arguments.model, &arguments.conditions, &arguments.device)?;
         Ok(Self {
             arguments,
             engine,

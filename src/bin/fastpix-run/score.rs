@@ -94,7 +94,7 @@ enum Each<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Score) -> Result<Outcome> {
-    let (engine, _) = model::engine(&arguments.model, &arguments.device)?;
+    let (engine, _) = model::engine(&arguments.model, &arguments.conditions, &arguments.device)?;
     let inputs = arguments.inputs.read(&engine)?;
     let sound = matches!(engine.info().medium, Medium::Audio { .. });
     let [count, height, width, channels] = inputs.shape();

@@ -12,6 +12,8 @@ pub enum Family {
     Pixelcnnpp,
     /// Gated PixelCNN over the codes of a VQ-VAE: 512 codes, 64 channels, 15 layers, 10 classes.
     VqvaePrior,
+    /// The defaults of TensorFlow Probability's PixelCNN: as pixelcnnpp, in its dialect.
+    Tfp,
     /// WaveNet vocoder of 24 layers, a mixture of 10 logistics, mel frames.
     #[value(name = "vocoder-24")]
     Vocoder24,
@@ -28,11 +30,11 @@ const SEED: u64 = 1;
 impl Family {
     /// A network of this shape.
     pub fn network(self) -> Result<Network> {
+        let pixelcnn = |hyper| pixelcnnpp::random(&hyper, SEED);
         let vocoder = |hyper: wavenet::Vocoder| wavenet::random(&hyper.into(), SEED);
         Ok(match self {
-            Self::Pixelcnnpp => {
-                pixelcnnpp::random(&pixelcnnpp::Hyperparameters::published_cifar(), SEED)?
-            }
+            Self::Pixelcnnpp => pixelcnn(pixelcnnpp::Hyperparameters::published_cifar())?,
+            Self::Tfp => pixelcnn(pixelcnnpp::Hyperparameters::tensorflow_probability())?,
             Self::VqvaePrior => {
                 gated_pixelcnn::random(&gated_pixelcnn::Hyperparameters::vqvae_prior(), SEED)?
             }
