@@ -32,10 +32,14 @@ fn main() -> anyhow::Result<()> {
             seed: request.seed,
             index: asked.index,
             class: asked.class,
+            vector: asked.vector.clone(),
+            map: None,
             temperature: request.sampler.temperature,
+            truncation: None,
             continuous: request.continuous,
             kept_rows: 0,
             scale: 8,
+            shows: None,
             images: 1,
         };
         let name = format!("sample-{}.png", asked.index);
