@@ -207,6 +207,19 @@ pub trait MapEncoder: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When there are too few frames, or not whole ones.
     fn encode(&self, frames: Vec<f32>) -> Result<Map, BuildError>;
+
+    /// Frames of context on either side that some people's frames come with.
+    fn context(&self) -> usize {
+        0
+    }
+
+    /// As [`MapEncoder::encode`], of frames that come with their context.
+    ///
+    /// # Errors
+    /// See there.
+    fn encode_with_context(&self, frames: Vec<f32>) -> Result<Map, BuildError> {
+        self.encode(frames)
+    }
 }
 
 impl Network {

@@ -652,3 +652,38 @@ fn a_sound_that_cannot_be_written_leaves_no_file() {
     ended.failed_with(&["sound-000000.wav", "cannot write", "File too large"]);
     assert_eq!(sandbox.names("samples"), [""; 0]);
 }
+
+/// An array of the original's as it is.
+fn array(of: &test_support::reference::Array) -> Vec<u8> {
+    let sides: Vec<u64> = of.shape.iter().map(|&side| side as u64).collect();
+    npy(&sides, &of.f32())
+}
+
+#[test]
+fn outputs_of_given_sounds_are_the_originals() {
+    let sandbox = Sandbox::new();
+    let io = npz(&golden("families/wavenet/mol/io.npz"));
+    sandbox.write("x.npy", &array(&io["x"]));
+    // With two frames of context on either side, which the length of the sounds shows.
+    sandbox.write("c.npy", &array(&io["c"]));
+    let speakers: Vec<i64> = io["g"].usize().iter().map(|&g| g as i64).collect();
+    sandbox.write("g.npy", &npy(&[2], &speakers));
+    let model = mixture();
+    for path in ["forward", "cached"] {
+        let score = ["score", "--model", &model, "x.npy", "--mel", "c.npy"];
+        let score = with(&score, &["--labels", "g.npy", "--path", path]);
+        let json = sandbox
+            .run(&with(&score, &["--params-out", "p.npy", "--json"]))
+            .json();
+        let (shape, found) = read_npy::<f32>(&sandbox.path("p.npy"));
+        let expected = &io["y_hat"];
+        let sides: Vec<u64> = expected.shape.iter().map(|&side| side as u64).collect();
+        assert_eq!(shape, sides);
+        assert_close(path, &found, &expected.values, 1e-5, 0.0);
+        // Of every sample but the first, in f32 as the original's loss: see the families' tests.
+        let nll = &io["nll"].values;
+        let mean = nll.iter().sum::<f64>() / nll.len() as f64;
+        let found = json["nats_per_sample"].as_f64().unwrap();
+        assert!((found - mean).abs() < 2e-2, "{found} against {mean}");
+    }
+}

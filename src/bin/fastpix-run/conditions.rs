@@ -19,6 +19,11 @@ pub struct ConditionArguments {
     /// (N, frames, channels) for one sound each. They say how long the sounds are.
     #[arg(long, value_name = "FILE.npy", conflicts_with = "condition_map")]
     mel: Option<PathBuf>,
+    /// The frames of --mel come with the context that the model's upsampling looks at on either side.
+    /// Without, the first and the last frame are repeated, unless the sounds that are given say that
+    /// there is some.
+    #[arg(long, requires = "mel")]
+    mel_context: bool,
     /// Conditions of every pixel, for models that take them as they are: a .npy file of numbers
     /// (N, H, W, C), one map per image or one for all; of sounds (N, T, C).
     #[arg(long, value_name = "FILE.npy")]
@@ -73,8 +78,8 @@ impl ConditionArguments {
         self.condition.is_some()
     }
 
-    /// Reads what the model needs, and refuses what it does not take.
-    pub fn read(&self, engine: &Engine) -> Result<Conditions> {
+    /// Reads what the model needs, and refuses what it does not take. Given sounds have so many rows.
+    pub fn read(&self, engine: &Engine, rows: Option<usize>) -> Result<Conditions> {
         let vector = engine.graph().condition().vector();
         let vectors = match (&self.condition, vector) {
             (Some(file), Some(length)) => Some(vectors(file, length)?),
@@ -87,11 +92,11 @@ impl ConditionArguments {
         };
         Ok(Conditions {
             vectors,
-            maps: self.maps(engine)?,
+            maps: self.maps(engine, rows)?,
         })
     }
 
-    fn maps(&self, engine: &Engine) -> Result<Option<Rows<Map>>> {
+    fn maps(&self, engine: &Engine, rows: Option<usize>) -> Result<Option<Rows<Map>>> {
         let channels = engine.graph().map_channels();
         match (channels, engine.map_encoder()) {
             (None, _) => {
@@ -117,7 +122,16 @@ impl ConditionArguments {
                          use --mel FILE.npy"
                     );
                 };
-                let encode = |frames: Vec<f32>| Ok(encoder.encode(frames)?);
+                let encode = |frames: Vec<f32>| {
+                    let count = frames.len() / channels;
+                    let fits = |count: usize| rows == Some(encoder.rows(count));
+                    let without = count.checked_sub(2 * encoder.context());
+                    let shown = !fits(count) && without.is_some_and(fits);
+                    Ok(match self.mel_context || shown {
+                        true => encoder.encode_with_context(frames)?,
+                        false => encoder.encode(frames)?,
+                    })
+                };
                 mels(file, channels, &encode).map(Some)
             }
             (Some(channels), None) => {

@@ -189,7 +189,7 @@ impl<'a> Sampling<'a> {
 
     /// Reads what the options say that images are conditioned on.
     pub fn conditions(&self) -> Result<Conditions> {
-        self.arguments.conditions.read(&self.engine)
+        self.arguments.conditions.read(&self.engine, None)
     }
 
     /// Samples and writes the images or sounds.

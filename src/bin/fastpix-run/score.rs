@@ -104,7 +104,7 @@ pub fn run(arguments: &Score) -> Result<Outcome> {
         scored > 0,
         "sounds: expected at least 2 samples, of which the first is given, found {height}"
     );
-    let conditions = arguments.conditions.read(&engine)?;
+    let conditions = arguments.conditions.read(&engine, Some(height))?;
     conditions.check(Some(count))?;
     let classes = match (arguments.inputs.labels(count)?, arguments.class) {
         (Some(labels), _) => labels,

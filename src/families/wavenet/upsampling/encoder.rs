@@ -159,6 +159,14 @@ impl MapEncoder for FrameEncoder {
         }
         self.encode_padded(frames)
     }
+
+    fn context(&self) -> usize {
+        self.0.context
+    }
+
+    fn encode_with_context(&self, frames: Vec<f32>) -> Result<Map, BuildError> {
+        self.encode_padded(frames)
+    }
 }
 
 impl Layers {
