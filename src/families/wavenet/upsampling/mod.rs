@@ -76,7 +76,7 @@ impl Upsampling {
         check_range("hop_size", self.hop_size(), 1..=LONGEST_HOP)?;
         let freq = self.freq_axis_kernel_size;
         check_range("freq_axis_kernel_size", freq, 1..=LARGEST)?;
-        if freq % 2 == 0 {
+        if freq.is_multiple_of(2) {
             return Err(HyperparametersError::Range {
                 name: "freq_axis_kernel_size",
                 expected: "an odd number".into(),

@@ -257,7 +257,7 @@ impl Vocoder {
         ] {
             check_range(name, channels, 1..=LARGEST)?;
         }
-        if self.gate_channels % 2 != 0 {
+        if !self.gate_channels.is_multiple_of(2) {
             return Err(HyperparametersError::Range {
                 name: "gate_channels",
                 expected: "an even number".into(),
