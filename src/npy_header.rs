@@ -2,6 +2,8 @@
 
 use npyz::NpyHeader;
 
+use crate::checkpoint::shown;
+
 /// Longest header read, preamble included. NumPy writes 128 bytes for plain arrays.
 pub(crate) const LONGEST: u64 = 4096;
 
@@ -60,7 +62,7 @@ pub(crate) fn parse(beginning: &[u8]) -> Result<(NpyHeader, usize), HeaderError>
     if digits > MOST_DIGITS || nesting > DEEPEST_NESTING {
         return Err(fail(
             "the header of a plain array",
-            String::from_utf8_lossy(text).trim_end().to_owned(),
+            shown(String::from_utf8_lossy(text).trim_end()),
         ));
     }
     let header = NpyHeader::from_reader(&beginning[..end]).map_err(|error| {
@@ -68,7 +70,7 @@ pub(crate) fn parse(beginning: &[u8]) -> Result<(NpyHeader, usize), HeaderError>
         let error = error.to_string();
         fail(
             "a valid NumPy header",
-            error.lines().next().unwrap_or_default().to_owned(),
+            shown(error.lines().next().unwrap_or_default()),
         )
     })?;
     Ok((header, end))

@@ -7,6 +7,7 @@ use test_support::checkpoint_files::pytorch::{self, Norm};
 use test_support::checkpoint_files::{
     checkpoint, flax, npz, saved, smallest, tensorflow, tensors, write_all,
 };
+use test_support::mutations::{Random, mutate};
 use test_support::reference::golden;
 
 use crate::hdf5::written;
@@ -52,71 +53,6 @@ fn judge<T>(
     }
 }
 
-/// Deterministic random numbers.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
-    }
-}
-
-/// Values that lengths and counts should not have.
-const HOSTILE: [&[u8]; 8] = [
-    &[0xff; 8],
-    &[0xff, 0xff, 0xff, 0x7f],
-    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
-    &[0, 0, 0, 0, 0, 0, 0, 0],
-    &[0xff, 0xff, 0xff, 0xff, 0x0f],
-    &[0x80; 10],
-    &[0, 0, 0, 0x40],
-    b"((((((((",
-];
-
-/// Damages a file in one of several ways.
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    if bytes.is_empty() {
-        return;
-    }
-    // Half of all mutations fall into the first or last kilobyte, where headers and indexes are.
-    let length = bytes.len();
-    let at = match random.below(4) {
-        0 => random.below(length.min(1024)),
-        1 => length - 1 - random.below(length.min(1024)),
-        _ => random.below(length),
-    };
-    match random.below(6) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.below(256) as u8,
-        2 => {
-            let value = HOSTILE[random.below(HOSTILE.len())];
-            let end = (at + value.len()).min(length);
-            bytes[at..end].copy_from_slice(&value[..end - at]);
-        }
-        3 => {
-            let end = at + random.below((length - at).min(64));
-            bytes.drain(at..end);
-        }
-        4 => {
-            let end = at + random.below((length - at).min(64));
-            let copy = bytes[at..end].to_vec();
-            let to = random.below(length);
-            bytes.splice(to..to, copy);
-        }
-        _ => {
-            let other = random.below(length);
-            let count = random.below(64).min(length - at.max(other));
-            let copy = bytes[at..at + count].to_vec();
-            bytes[other..other + count].copy_from_slice(&copy);
-        }
-    }
-}
-
 /// Opens a file cut at every byte, then damaged in `count` ways.
 fn assault(name: &str, bytes: &[u8], count: usize, checksummed: Option<&Tensors>) {
     let intact = open(name, bytes, &|| "intact".into()).unwrap_or_else(|error| panic!("{error}"));
@@ -126,7 +62,7 @@ fn assault(name: &str, bytes: &[u8], count: usize, checksummed: Option<&Tensors>
             panic!("{}: was read", what());
         }
     }
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut read = 0;
     for number in 0..count {
         let mut damaged = bytes.to_vec();
@@ -195,7 +131,7 @@ fn damaged_v2_bundles_give_one_error() {
         result
     };
     assert!(open(&|| "intact".into()).unwrap().tensors == averages);
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for (file, bytes) in &files {
         let path = folder.path().join(file);
         for number in 0..2000 {
@@ -241,7 +177,7 @@ fn damaged_files_of_the_original_give_one_error() {
     ] {
         let bytes = std::fs::read(golden.join(file)).unwrap();
         let expected = open(file, &bytes, &String::new).unwrap().tensors;
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         for number in 0..400 {
             let mut damaged = bytes.clone();
             if number < 100 {
@@ -298,7 +234,7 @@ fn assault_tensors(name: &str, bytes: &[u8], cuts: usize, count: usize) {
     // A file may hold what is not read; damage is noticed where there is another outcome.
     let outcome = |result: Result<_, CheckpointError>| result.map_err(|error| error.to_string());
     let intact = outcome(read(bytes, &|| "intact".into()));
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     let mut noticed = 0;
     for number in 0..count {
         let mut damaged = bytes.to_vec();
@@ -357,7 +293,7 @@ fn damaged_object_based_checkpoints_give_one_error() {
         result
     };
     let expected = read(&|| "intact".into()).unwrap();
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for (file, bytes) in &files {
         let path = folder.path().join(file);
         for number in 0..400 {

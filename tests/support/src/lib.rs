@@ -8,5 +8,6 @@ pub mod child;
 pub mod device;
 pub mod devices;
 pub mod engine;
+pub mod mutations;
 pub mod networks;
 pub mod reference;
