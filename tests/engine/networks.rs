@@ -33,7 +33,7 @@ fn cases() -> Vec<(Network, usize, (usize, usize))> {
         (vector(9), 18, (4, 3)),
         (mapped(7), 3, (10, 4)),
         (mapped(3), 17, (2, 2)),
-        (vocoder(), 3, (150, 1)),
+        (vocoder(), 3, (70, 1)),
         (vocoder(), 1, (1, 1)),
     ]
 }
