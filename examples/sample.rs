@@ -27,6 +27,7 @@ fn main() -> anyhow::Result<()> {
         let made = Provenance {
             model: file.clone().unwrap_or_else(|| "avatars".to_owned()),
             weights: WeightsChoice::Raw,
+            hparams: None,
             device: engine.device(),
             dtype: "f32".to_owned(),
             seed: request.seed,

@@ -37,6 +37,9 @@ pub struct Provenance {
     pub model: String,
     /// Which of the file's weights.
     pub weights: WeightsChoice,
+    /// The file of hyperparameters that was named beside it, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hparams: Option<String>,
     /// The device in words, as [`Engine::device`](crate::Engine::device) gives it.
     pub device: String,
     /// What weights and activations were stored as: `f32`, `f16` or `bf16`.

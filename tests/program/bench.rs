@@ -339,6 +339,7 @@ fn families_are_measured_without_a_file() {
     let sandbox = Sandbox::new();
     for (family, extent, summary) in [
         ("vqvae-prior", ["--sizes", "2x3"], "512 codes"),
+        ("tfp", ["--sizes", "4x4"], "160 filters"),
         ("vocoder-24", ["--samples", "9"], "24 layers"),
         ("vocoder-30", ["--samples", "9"], "30 layers"),
         ("fast-wavenet", ["--samples", "9"], "2 x 14 layers"),

@@ -1,4 +1,7 @@
+use test_support::reference::golden;
+
 use crate::process::Sandbox;
+use crate::sounds::{classes, fast, mels};
 
 #[test]
 fn generate_makes_the_same_files_with_cuda_as_with_the_cpu() {
@@ -31,6 +34,44 @@ fn generate_makes_the_same_files_with_cuda_as_with_the_cpu() {
     let expected = sandbox.bytes("cpu-graph.npy");
     for name in ["cpu-stream.npy", "cud-graph.npy", "cud-stream.npy"] {
         assert!(sandbox.bytes(name) == expected, "{name}");
+    }
+}
+
+#[test]
+fn codes_and_sounds_are_the_same_with_cuda_as_with_the_cpu() {
+    let sandbox = Sandbox::with_emulator();
+    mels(&sandbox, "mel.npy", &[3, 20]);
+    let prior = golden("families/gated_pixelcnn/vqvae/model_legacy.pt");
+    let prior = prior.to_str().expect("a path in Unicode");
+    let (classes, fast) = (classes(), fast());
+    let cases: [(&[&str], &[&str]); 3] = [
+        (
+            &["--model", prior, "--class", "all", "--size", "3x4"],
+            &["--top-k", "5"],
+        ),
+        (
+            &["--model", &classes, "--mel", "mel.npy"],
+            &["--top-p", "0.9", "--npy-classes"],
+        ),
+        (
+            &["--model", &fast, "--samples", "24", "--sample-rate", "8000"],
+            &["--greedy", "--npy-classes"],
+        ),
+    ];
+    for (model, choice) in cases {
+        let made = ["cpu", "cuda"].map(|device| {
+            let run = ["--count", "2", "--npy", "all.npy", "--device", device];
+            sandbox.run(&[model, choice, &run].concat()).succeeded();
+            let names = sandbox.names("samples");
+            let files = names
+                .iter()
+                .filter(|name| !name.ends_with(".png"))
+                .map(|name| sandbox.bytes(&format!("samples/{name}")));
+            let files: Vec<Vec<u8>> = files.collect();
+            std::fs::remove_dir_all(sandbox.path("samples")).expect("a folder");
+            (names, files, sandbox.bytes("all.npy"))
+        });
+        assert!(made[0] == made[1], "{model:?}");
     }
 }
 

@@ -30,5 +30,7 @@ mod models;
 mod process;
 /// `score`.
 mod score;
+/// What does not fit models of sound, and runs of them that end early.
+mod sound_errors;
 /// Models of sound.
 mod sounds;

@@ -221,3 +221,55 @@ fn half_precision_makes_smaller_files_that_load() {
         ])
         .succeeded();
 }
+
+#[test]
+fn models_of_all_families_make_the_same_when_they_are_converted() {
+    let sandbox = Sandbox::new();
+    let family = |name: &str| {
+        let path = test_support::reference::golden("families").join(name);
+        path.to_string_lossy().into_owned()
+    };
+    let mel = crate::process::npy(&[4, 20], &[0.25f32; 80]);
+    sandbox.write("mel.npy", &mel);
+    sandbox.write("h.npy", &crate::process::npy(&[1, 1], &[0.5f32]));
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "gated_pixelcnn/vqvae/model_legacy.pt",
+            &["--class", "1", "--size", "4x4"],
+        ),
+        ("gated_pixelcnn/uva/PixelCNN.ckpt", &["--size", "3x5"]),
+        (
+            "wavenet/mol/checkpoint_step000000100_ema.pth",
+            &["--class", "2", "--mel", "mel.npy"],
+        ),
+        (
+            "wavenet/fast/v2/wavenet.ckpt",
+            &["--samples", "50", "--sample-rate", "8000"],
+        ),
+        (
+            "pixelcnnpp/hawc/params_hawc2.ckpt",
+            &["--condition", "h.npy", "--size", "4x4"],
+        ),
+    ];
+    for (model, options) in cases {
+        let model = family(model);
+        let make = |model: &str, file: &str| {
+            let common = ["--model", model, "--count", "2", "--npy", file];
+            sandbox.run(&[&common[..], options].concat()).succeeded();
+            sandbox.bytes(file)
+        };
+        let expected = make(&model, "original.npy");
+        for file in ["model.npz", "model.safetensors"] {
+            sandbox.run(&["convert", &model, file]).succeeded();
+            assert!(make(file, "converted.npy") == expected, "{model} {file}");
+            let before = sandbox.run(&["inspect", &model, "--json"]).json();
+            let after = sandbox.run(&["inspect", file, "--json"]).json();
+            assert_eq!(after["problem"], serde_json::Value::Null);
+            assert_eq!(after["from_metadata"], true);
+            assert_eq!(before["hyperparameters"], after["hyperparameters"]);
+            let text = sandbox.run(&["inspect", file]);
+            text.succeeded();
+            assert!(text.out.contains("from metadata"), "{text:?}");
+        }
+    }
+}

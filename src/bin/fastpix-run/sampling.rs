@@ -252,6 +252,8 @@ impl<'a> Sampling<'a> {
         let made = Provenance {
             model: arguments.model.model.display().to_string(),
             weights: self.weights,
+            hparams: (arguments.model.hparams.hparams.as_ref())
+                .map(|file| file.display().to_string()),
             device: self.engine.device(),
             dtype: Dtype::from(arguments.device.precision).to_string(),
             seed: arguments.seed,
