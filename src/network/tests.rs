@@ -85,8 +85,9 @@ fn taps_are_sorted_by_when_their_operand_is_known() {
     assert_eq!(
         phases("h"),
         [
-            (Row, [-1, 5]),
+            // The farthest back first.
             (Row, [-2, 0]),
+            (Row, [-1, 5]),
             (Left, [0, -2]),
             (Left, [0, -1])
         ]
@@ -104,6 +105,40 @@ fn taps_are_sorted_by_when_their_operand_is_known() {
     assert!(named(&graph, "above").complete_in_row_phase);
     assert!(named(&graph, "y").leaves_partial_sums());
     assert!(!named(&graph, "head").leaves_partial_sums());
+}
+
+#[test]
+fn taps_are_known_for_as_many_rows_as_they_look_back() {
+    let mut sketch = sketch();
+    let input = sketch.input;
+    let map = sketch.graph.map("map", 3);
+    let y = sketch.graph.tensor("y", [1, 1], 8);
+    let offsets: Vec<[isize; 2]> = [1, 2, 3, 7, 64, 100].map(|back| [-back, 0]).to_vec();
+    let taps = op("y", 8, input, &offsets);
+    let taps = taps.tap(map, Activation::Identity, [0, 0], weights(8));
+    sketch.graph.op(taps, y, [0, 0]);
+    let z = sketch.layer("z", y, &[[-4, 0], [0, 0]]);
+    let graph = sketch.head(z).unwrap();
+    let blocks = |name: &str| -> Vec<(isize, usize)> {
+        let taps = named(&graph, name).taps.iter();
+        taps.map(|tap| (tap.offset[0], tap.block())).collect()
+    };
+    // Powers of two, 64 at the most; the map, in front of what looks back 64, is known for all rows.
+    assert_eq!(
+        blocks("y"),
+        [
+            (-100, 64),
+            (-64, 64),
+            (0, 64),
+            (-7, 4),
+            (-3, 2),
+            (-2, 2),
+            (-1, 1)
+        ]
+    );
+    assert_eq!(blocks("z"), [(-4, 4), (0, 1)]);
+    assert_eq!(graph.receptive_rows(), 100 + 4 + 1);
+    assert_eq!(graph.map_channels(), Some(3));
 }
 
 #[test]
