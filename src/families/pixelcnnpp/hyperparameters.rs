@@ -13,8 +13,8 @@ use crate::network::{Condition, LARGEST_SIDE, OutputDistribution};
 
 /// Levels of the original program, and of model files that do not say.
 pub(super) const LEVELS: usize = 3;
-/// The most levels.
-const MOST_LEVELS: usize = 4;
+/// The most levels: beyond, the schedule would repeat after too many pixels.
+const MOST_LEVELS: usize = 7;
 
 /// The most channels of an image: far above every known model, and few enough that the coefficients
 /// between them can be counted.
@@ -31,7 +31,7 @@ const LARGEST: usize = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Metadata", try_from = "Metadata")]
 pub struct Hyperparameters {
-    /// Levels of resolution, each half of the one before: 1 to 4; 3 in the original.
+    /// Levels of resolution, each half of the one before: 1 to 7; 3 in the original.
     pub levels: usize,
     /// Gated resnet blocks per level on the way up (the way down has one more at every level but
     /// the coarsest), at least 1.
@@ -92,7 +92,7 @@ impl Hyperparameters {
             })
         };
         if !(1..=MOST_LEVELS).contains(&self.levels) {
-            return range("levels", "1 to 4", self.levels);
+            return range("levels", "1 to 7", self.levels);
         }
         for (name, found) in [
             ("nr_resnet", self.nr_resnet),

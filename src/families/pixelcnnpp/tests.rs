@@ -128,7 +128,7 @@ fn the_vertical_stack_is_complete_in_the_row_phase_and_rings_are_as_deep_as_taps
 
 #[test]
 fn levels_decide_which_sides_fit() {
-    for (levels, multiple) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
+    for (levels, multiple) in [(1, 1), (2, 2), (3, 4), (4, 8), (7, 64)] {
         let hyper = Hyperparameters {
             levels,
             ..Hyperparameters::published_cifar()
@@ -147,12 +147,12 @@ fn levels_decide_which_sides_fit() {
             assert_eq!((error.side, error.expected), ("width", expected));
         }
     }
-    for levels in [0, 5] {
+    for levels in [0, 8] {
         let hyper = Hyperparameters {
             levels,
             ..Hyperparameters::published_cifar()
         };
         let error = graph(&hyper).unwrap_err().to_string();
-        assert_eq!(error, format!("levels: expected 1 to 4, found {levels}"));
+        assert_eq!(error, format!("levels: expected 1 to 7, found {levels}"));
     }
 }
