@@ -24,8 +24,9 @@
 // the parameters; one for each channel. Weights of classes, 32 runs of them for each warp that draws
 // (categorical.cuh), take the place of the slices, as much as they need; where all this is too much,
 // parameters and these weights are in device memory (`scratch`). Per launch and image: depth * width
-// numbers of type T of weights, 2 * depth * width operations, a Philox block for each draw. `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the
-// parameters only. `output_feed`: grid (1, batch); values given by the host in place of the draw.
+// numbers of type T of weights, 2 * depth * width operations, a Philox block for each draw.
+// `output_parameters`: grid (pixels, batch), or (1, batch) for the current pixel; the parameters only.
+// `output_feed`: grid (1, batch); values given by the host in place of the draw.
 //
 // How it was arrived at: one block per image keeps the draw in the launch that computes its parameters,
 // which saves a dependent launch per pixel; 160 x 100 weights are 64 KB in f32, read from the L2 by

@@ -1,5 +1,6 @@
 // The end of a stage of a pixel in f16 or bf16 with f32 sums: output.cuh and fill.cuh say what is
-// computed, in which shapes and how it is launched. Without tensor cores: a pixel is one row, and its columns are few.
+// computed, in which shapes and how it is launched. Without tensor cores: a pixel is one row, and its
+// columns are few.
 // Compiled for: compute_80
 
 #include "fill.cuh"

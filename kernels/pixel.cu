@@ -21,8 +21,9 @@
 // for 160 channels), each thread issues all of its loads at once, weights first, and k is split over
 // all threads. Each thread then holds ROWS x COLUMNS sums; a warp adds them by halves (a lane keeps
 // half of them at each of five exchanges: 124 shuffles for 128 sums, not 640), warps through shared
-// memory in a fixed order. The left tap is summed here rather than added to the next partial sum: the same weights are read once per pixel either way, and no launch then waits for a sum
-// written by the last one.
+// memory in a fixed order. The left tap is summed here rather than added to the next partial sum: the
+// same weights are read once per pixel either way, and no launch then waits for a sum written by the
+// last one.
 
 #include "op.cuh"
 

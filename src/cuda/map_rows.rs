@@ -88,3 +88,54 @@ impl MapRows {
         copied.context(CONTEXT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::network::MapArray;
+
+    /// Maps of 5 rows, 2 columns and 1 channel: ten times the row plus the column, of the second one
+    /// a hundred more.
+    fn maps() -> Vec<Map> {
+        let value = |image: usize, at: usize| (100 * image + at / 2 * 10 + at % 2) as f32;
+        let map = |image| MapArray::new([5, 2, 1], (0..10).map(|at| value(image, at)).collect());
+        (0..2).filter_map(map).map(Map::new).collect()
+    }
+
+    #[test]
+    fn blocks_hold_some_rows_of_every_map() {
+        let (sender, blocks) = sync_channel(3);
+        make_blocks(&maps(), 5, 2, &sender);
+        drop(sender);
+        let blocks: Vec<Vec<f32>> = blocks.into_iter().collect();
+        assert_eq!(
+            blocks,
+            [
+                [0.0, 1.0, 10.0, 11.0, 100.0, 101.0, 110.0, 111.0],
+                [20.0, 21.0, 30.0, 31.0, 120.0, 121.0, 130.0, 131.0],
+                // There is no row 5.
+                [40.0, 41.0, 0.0, 0.0, 140.0, 141.0, 0.0, 0.0],
+            ]
+        );
+    }
+
+    #[test]
+    fn no_more_is_made_than_somebody_takes() {
+        let (sender, blocks) = sync_channel(AHEAD);
+        std::thread::scope(|scope| {
+            let making = scope.spawn(move || make_blocks(&maps(), 5, 1, &sender));
+            assert!(blocks.recv().is_ok());
+            drop(blocks);
+            assert!(making.join().is_ok());
+        });
+    }
+
+    #[test]
+    fn blocks_of_wide_images_are_short() {
+        assert_eq!(rows_of_block(80), 64);
+        assert_eq!(rows_of_block(1 << 16), 16);
+        assert_eq!(rows_of_block(1 << 30), 1);
+    }
+}
