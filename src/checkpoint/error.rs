@@ -84,7 +84,7 @@ pub enum CheckpointError {
         /// What is wrong.
         source: WeightsError,
     },
-    /// The tensors are those of no PixelCNN++.
+    /// The tensors are those of no model.
     #[error("{}: {source}", shown_path(path))]
     Hyperparameters {
         /// The file.

@@ -1,15 +1,31 @@
 //! Hyperparameters beside a model, in the original's own form.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
-use super::CheckpointError;
 use super::error::shown;
+use super::{CheckpointError, LoadOptions};
 
 /// What such a file is called.
 const NAME: &str = "hparams.json";
 /// The largest such file that is read.
 const LARGEST: u64 = 1 << 20;
+
+/// The options with what stands beside a model, unless they have such hyperparameters themselves.
+pub(super) fn with_beside<'o>(
+    options: &'o LoadOptions,
+    model: &Path,
+) -> Result<Cow<'o, LoadOptions>, CheckpointError> {
+    let beside = match &options.hparams {
+        Some(_) => None,
+        None => beside(model)?,
+    };
+    Ok(match beside {
+        None => Cow::Borrowed(options),
+        Some(beside) => Cow::Owned(options.clone().hparams(beside)),
+    })
+}
 
 /// Reads the file `hparams.json` beside a model, if there is one.
 ///

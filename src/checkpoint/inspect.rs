@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::hparams;
 use super::mapping::{FileView, Mapping};
 use super::source::Source;
 use super::{Averages, CheckpointError, Format, Ignored, LoadOptions};
@@ -44,7 +43,7 @@ pub struct Inspection {
     pub ignored: Vec<Ignored>,
     /// What a user should know about where the weights come from.
     pub notes: Vec<String>,
-    /// Why the file cannot be loaded as a PixelCNN++: the first missing, misshapen or
+    /// Why the file cannot be loaded as a model: the first missing, misshapen or
     /// superfluous tensor. `None` for a complete model.
     pub problem: Option<String>,
 }
@@ -55,17 +54,7 @@ pub(super) fn inspect(
     source: &dyn Source,
     options: &LoadOptions,
 ) -> Result<Inspection, CheckpointError> {
-    let beside = match &options.hparams {
-        Some(_) => None,
-        None => hparams::beside(path)?,
-    };
-    let file = FileView {
-        path,
-        entries: source.entries(),
-        metadata: source.metadata(),
-        hparams: options.hparams.as_ref().or(beside.as_ref()),
-        raw_weights: options.raw_weights,
-    };
+    let file = FileView::new(path, source, options);
     let mapping = Mapping::of(&file, source)?;
     let (hyperparameters, problem) =
         match mapping.hyperparameters(&file, options.hyperparameters.as_ref()) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::shown;
 use super::recipe::Recipe;
 use super::source::{Entry, Source};
-use super::{Averages, CheckpointError, Ignored, Tensor};
+use super::{Averages, CheckpointError, Ignored, LoadOptions, Tensor};
 use crate::families::{self, Hyperparameters, HyperparametersError, WeightsError};
 
 /// What a family sees of a file.
@@ -22,6 +22,19 @@ pub(crate) struct FileView<'a> {
     pub(crate) hparams: Option<&'a serde_json::Value>,
     /// Whether raw weights are wanted even where there are moving averages.
     pub(crate) raw_weights: bool,
+}
+
+impl<'a> FileView<'a> {
+    /// What is seen of an opened file.
+    pub(super) fn new(path: &'a Path, source: &'a dyn Source, options: &'a LoadOptions) -> Self {
+        Self {
+            path,
+            entries: source.entries(),
+            metadata: source.metadata(),
+            hparams: options.hparams.as_ref(),
+            raw_weights: options.raw_weights,
+        }
+    }
 }
 
 /// What a file's tensors are.

@@ -177,11 +177,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the file cannot be read, breaks its format's rules, fails a checksum, or does not
-    /// hold exactly the tensors of a PixelCNN++. Whether the values are finite is checked by
+    /// hold exactly the tensors of a model. Whether the values are finite is checked by
     /// [`Checkpoint::into_network`].
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, CheckpointError> {
+        let options = hparams::with_beside(options, path)?;
         let (format, mut source) = detect::open(path)?;
-        Self::load(path, format, source.as_mut(), options)
+        Self::load(path, format, source.as_mut(), &options)
     }
 
     /// Loads a model from the bytes of a single file; `name` stands for the path in errors.
@@ -204,17 +205,7 @@ impl Checkpoint {
         source: &mut dyn Source,
         options: &LoadOptions,
     ) -> Result<Self, CheckpointError> {
-        let beside = match &options.hparams {
-            Some(_) => None,
-            None => hparams::beside(path)?,
-        };
-        let file = FileView {
-            path,
-            entries: source.entries(),
-            metadata: source.metadata(),
-            hparams: options.hparams.as_ref().or(beside.as_ref()),
-            raw_weights: options.raw_weights,
-        };
+        let file = FileView::new(path, source, options);
         let mapping = Mapping::of(&file, source)?;
         let hyperparameters = mapping.hyperparameters(&file, options.hyperparameters.as_ref())?;
         mapping.check(&file, &hyperparameters)?;
@@ -250,7 +241,7 @@ impl Checkpoint {
     /// Looks into a file of any known format, whether or not it holds a complete model.
     ///
     /// # Errors
-    /// When the file cannot be read or breaks its format's rules. A file that is no PixelCNN++ is
+    /// When the file cannot be read or breaks its format's rules. A file that is no model is
     /// no error: [`Inspection::problem`] says what is missing.
     pub fn inspect(path: &Path) -> Result<Inspection, CheckpointError> {
         Self::inspect_with(path, &LoadOptions::default())
@@ -261,8 +252,9 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::inspect`].
     pub fn inspect_with(path: &Path, options: &LoadOptions) -> Result<Inspection, CheckpointError> {
+        let options = hparams::with_beside(options, path)?;
         let (format, source) = detect::open(path)?;
-        inspect::inspect(path, format, source.as_ref(), options)
+        inspect::inspect(path, format, source.as_ref(), &options)
     }
 
     /// As [`Checkpoint::inspect`], for the bytes of a single file.

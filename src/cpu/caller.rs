@@ -298,23 +298,17 @@ impl<'a> Recording<'a> {
     }
 
     /// What was recorded.
-    pub fn finish(self, likelihoods: bool) -> Evaluation {
+    pub fn finish(mut self, likelihoods: bool) -> Evaluation {
+        let parameters = std::mem::replace(&mut self.parameters, Numbers::new(0)).into_vec();
         let mut nats = Vec::new();
-        let pixels = self.images.len() * self.given.size().0 * self.given.size().1;
-        let mut of_pixels = Vec::new();
         if likelihoods {
-            for pixel in 0..pixels {
-                of_pixels.extend(self.given(pixel));
-            }
-        }
-        let graph = self.graph;
-        let parameters = self.parameters.into_vec();
-        if likelihoods {
-            nats = parameters
-                .chunks(graph.parameters())
-                .zip(of_pixels.chunks(graph.channels()))
-                .map(|(parameters, values)| graph.log_likelihood(parameters, values))
-                .collect();
+            let mut values = Vec::with_capacity(self.graph.channels());
+            let pixels = parameters.chunks(self.graph.parameters()).enumerate();
+            nats.extend(pixels.map(|(pixel, parameters)| {
+                values.clear();
+                values.extend(self.given(pixel));
+                self.graph.log_likelihood(parameters, &values)
+            }));
         }
         Evaluation { parameters, nats }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{CheckpointError, Entry, FileView, shown};
+use crate::checkpoint::{CheckpointError, Entry, FileView, Recipe, shown};
 
 /// What wrappers put before every name: `DataParallel`, an outer module, `torch.compile`.
 const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
@@ -61,6 +61,24 @@ pub(crate) fn modules<'a>(file: &FileView<'a>) -> Result<Modules<'a>, Checkpoint
         }
     }
     Ok(modules)
+}
+
+/// How the weight of a layer is made: with its weight norm over the first axis, if it has one. None
+/// where its tensors are not there.
+///
+/// # Errors
+/// When the norm does not fit the weight.
+pub(crate) fn weight(
+    file: &FileView<'_>,
+    tensors: &BTreeMap<LayerTensor, usize>,
+) -> Result<Option<Recipe>, CheckpointError> {
+    let index = |tensor| tensors.get(&tensor).copied();
+    let (v, g) = (index(LayerTensor::V), index(LayerTensor::G));
+    match (v, g, index(LayerTensor::Weight)) {
+        // With both forms present the folded one stays unused, and is refused as superfluous.
+        (Some(v), Some(g), _) => Recipe::of(v).weight_norm(file, g, 0).map(Some),
+        (_, _, weight) => Ok(weight.map(Recipe::of)),
+    }
 }
 
 /// The error for a tensor that is in a file twice.

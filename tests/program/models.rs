@@ -273,3 +273,12 @@ fn models_of_all_families_make_the_same_when_they_are_converted() {
         }
     }
 }
+
+#[test]
+fn hyperparameters_in_the_current_folder_are_nothing_to_an_embedded_model() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hparams.json", b"no JSON");
+    let generate = ["generate", "--count", "1", "--size", "4x4"];
+    sandbox.run(&generate).succeeded();
+    sandbox.run(&["inspect", "avatars"]).succeeded();
+}

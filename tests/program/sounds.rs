@@ -346,3 +346,38 @@ fn outputs_of_given_sounds_are_the_originals() {
         assert!((found - mean).abs() < 2e-2, "{found} against {mean}");
     }
 }
+
+#[test]
+fn another_library_reads_the_wavs() {
+    let sandbox = Sandbox::new();
+    let model = fast();
+    let arguments = [
+        "generate", "--model", &model, "--count", "1", "--wav", "out",
+    ];
+    let arguments = with(&arguments, &["--samples", "50", "--sample-rate", "16000"]);
+    sandbox.run(&arguments).succeeded();
+    let file = sandbox.path("out/sound-000000.wav");
+    let script = "import sys, wave\n\
+                  w = wave.open(sys.argv[1])\n\
+                  print(*w.getparams()[:4], w.readframes(w.getnframes()).hex())";
+    let read = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(&file)
+        .output();
+    let read = match read {
+        Ok(read) => read,
+        Err(error) => {
+            println!("skipped: no python3, whose module `wave` would read the file: {error}");
+            return;
+        }
+    };
+    let (_, samples) = parse_wav(&sandbox.bytes("out/sound-000000.wav"));
+    let hex: String = samples
+        .iter()
+        .flat_map(|sample| sample.to_le_bytes())
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    // One channel, two bytes a sample.
+    let expected = format!("1 2 16000 50 {hex}");
+    assert_eq!(String::from_utf8_lossy(&read.stdout).trim(), expected);
+}

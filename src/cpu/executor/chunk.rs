@@ -188,18 +188,14 @@ impl<E: Gemm> Run<'_, E> {
             let operands = |taps: &[Tap], to: &mut Vec<Rows<E>>, shorter: &mut dyn FnMut(usize)| {
                 to.clear();
                 for tap in taps {
-                    let ring = self.storage.operands(tap.source)[tap.activation as usize].as_ref();
-                    to.extend(ring.map(|ring| {
-                        let (rows, length) =
-                            ring.block(row as isize + tap.offset[0], tap.offset[1]);
-                        shorter(length);
-                        rows
-                    }));
+                    let at = row as isize + tap.offset[0];
+                    let (rows, length) = self.ring(tap).block(at, tap.offset[1]);
+                    shorter(length);
+                    to.push(rows);
                 }
             };
             let epilogue = self.epilogue_of_rows(id, row, &mut shorter);
             operands(&op.taps, &mut space.operands, &mut shorter);
-            assert_eq!(space.operands.len(), op.taps.len(), "every tap has a ring");
             let products = 0..count * batch;
             // SAFETY: operands, sums and results are rows of this storage, laid out for this network,
             // none beyond the end of its ring; workers have disjoint panels, and barriers separate

@@ -8,7 +8,6 @@ use crate::cpu::gemm::{Gemm, Upcoming, accumulate};
 use crate::cpu::packed::Scheduled;
 use crate::cpu::profile::Lap;
 use crate::cpu::rows::Rows;
-use crate::cpu::storage::RowRing;
 use crate::cpu::thread_pool::{ThreadPool, Worker};
 use crate::network::{Destination, OpId, Tap};
 
@@ -258,16 +257,10 @@ impl<E: Gemm> Run<'_, E> {
     ) -> &'s [Rows<E>] {
         space.operands.clear();
         let operand = |tap: &Tap| {
-            let ring = self.storage.operands(tap.source)[tap.activation as usize].as_ref();
-            // `GraphBuilder` derives a ring from every tap.
-            ring.map(|ring| {
-                let at =
-                    |grid: usize, axis: usize| (grid * tap.step[axis]) as isize + tap.offset[axis];
-                RowRing::rows(ring, at(row, 0), at(column, 1), tap.step[1])
-            })
+            let at = |grid: usize, axis: usize| (grid * tap.step[axis]) as isize + tap.offset[axis];
+            self.ring(tap).rows(at(row, 0), at(column, 1), tap.step[1])
         };
-        space.operands.extend(taps.iter().filter_map(operand));
-        assert_eq!(space.operands.len(), taps.len(), "every tap has a ring");
+        space.operands.extend(taps.iter().map(operand));
         &space.operands
     }
 }

@@ -17,9 +17,9 @@ use crate::cpu::input::{push, push_channels};
 use crate::cpu::packed::{PackedNetwork, Scheduled};
 use crate::cpu::profile::{ProfileClock, Stopwatch};
 use crate::cpu::rows::Rows;
-use crate::cpu::storage::Storage;
+use crate::cpu::storage::{RowRing, Storage};
 use crate::cpu::thread_pool::Worker;
-use crate::network::{Activation, Destination, Op, OpId};
+use crate::network::{Activation, Destination, Op, OpId, Tap};
 
 /// A stage of a pixel of an image of the batch.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,13 @@ impl<E: Gemm> Run<'_, E> {
         }
         worker.barrier();
         stop.load(Ordering::Relaxed)
+    }
+
+    /// The ring in which a tap's source lies under its activation.
+    fn ring(&self, tap: &Tap) -> &RowRing<E> {
+        let ring = &self.storage.operands(tap.source)[tap.activation as usize];
+        // The storage is laid out for this graph, and `GraphBuilder` derives a ring from every tap.
+        ring.as_ref().expect("every tap has a ring")
     }
 
     /// The parameters of a stage of a pixel of an image.

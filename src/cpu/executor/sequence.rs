@@ -191,10 +191,9 @@ impl<E: Gemm> Run<'_, E> {
 
     /// The operand of a tap from a row on, for some images, and how many rows follow.
     fn operand_of(&self, tap: &Tap, row: usize, images: &Range<usize>) -> (Rows<E>, usize) {
-        let ring = &self.storage.operands(tap.source)[tap.activation as usize];
-        // `GraphBuilder` derives a ring from every tap.
-        let ring = ring.as_ref().expect("every tap has a ring");
-        let (rows, length) = ring.block(row as isize + tap.offset[0], tap.offset[1]);
+        let (rows, length) = self
+            .ring(tap)
+            .block(row as isize + tap.offset[0], tap.offset[1]);
         (of(rows, images), length)
     }
 }

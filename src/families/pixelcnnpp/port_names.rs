@@ -156,22 +156,11 @@ fn recipes(
     tensors: &BTreeMap<LayerTensor, usize>,
     batch_norm: Option<BatchNorm>,
 ) -> Result<(Option<Recipe>, Option<Recipe>), CheckpointError> {
-    let index = |tensor| tensors.get(&tensor).copied();
-    let weight = match (
-        index(LayerTensor::V),
-        index(LayerTensor::G),
-        index(LayerTensor::Weight),
-    ) {
-        // With both forms present the folded one stays unused, and is refused as superfluous.
-        (Some(v), Some(g), _) => Some(Recipe::of(v).weight_norm(file, g, 0)?),
-        (_, _, Some(weight)) => Some(Recipe::of(weight)),
-        _ => None,
-    };
-    let weight = weight.map(|recipe| {
+    let weight = names::weight(file, tensors)?.map(|recipe| {
         let rank = file.entries[recipe.source()].shape.len();
         recipe.batch_norm(batch_norm).axes(canonical_axes(rank))
     });
-    let bias = index(LayerTensor::Bias);
+    let bias = tensors.get(&LayerTensor::Bias).copied();
     Ok((
         weight,
         bias.map(|bias| Recipe::of(bias).batch_norm(batch_norm)),

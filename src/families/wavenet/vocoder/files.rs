@@ -40,17 +40,8 @@ pub(in super::super) fn map(file: &FileView<'_>) -> Result<Mapping, CheckpointEr
         {
             continue;
         }
-        let index = |tensor| tensors.get(&tensor).copied();
-        let weight = match (
-            index(LayerTensor::V),
-            index(LayerTensor::G),
-            index(LayerTensor::Weight),
-        ) {
-            // With both forms present the folded one stays unused, and is refused as superfluous.
-            (Some(v), Some(g), _) => Some(Recipe::of(v).weight_norm(file, g, 0)?),
-            (_, _, weight) => weight.map(Recipe::of),
-        };
-        let bias = index(LayerTensor::Bias).map(Recipe::of);
+        let weight = names::weight(file, tensors)?;
+        let bias = tensors.get(&LayerTensor::Bias).copied().map(Recipe::of);
         for (tensor, recipe) in [("weight", weight), ("bias", bias)] {
             if let Some(recipe) = recipe {
                 recipes.push((format!("{module}.{tensor}"), recipe));
